@@ -1,0 +1,186 @@
+"""What localtrack hands out: experiments, runs, metrics, in MLflow's words. Plain frozen data; nothing here does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+DEFAULT_EXPERIMENT_ID: Final = "0"
+DEFAULT_EXPERIMENT_NAME: Final = "Default"
+
+Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+STATUSES: Final[tuple[str, ...]] = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+TERMINAL_STATUSES: Final[tuple[str, ...]] = ("FINISHED", "FAILED", "KILLED")
+
+LifecycleStage = Literal["active", "deleted"]
+Liveness = Literal["ended", "alive", "dead", "silent"]
+
+
+class RunStatus:
+    """The values of `RunInfo.status`, under the names that MLflow's `RunStatus` has."""
+
+    RUNNING: Final = "RUNNING"
+    SCHEDULED: Final = "SCHEDULED"
+    FINISHED: Final = "FINISHED"
+    FAILED: Final = "FAILED"
+    KILLED: Final = "KILLED"
+
+
+class ViewType:
+    """Which life-cycle stages a search returns. Same numbers as MLflow's `ViewType`."""
+
+    ACTIVE_ONLY: Final = 1
+    DELETED_ONLY: Final = 2
+    ALL: Final = 3
+
+
+class Metric(NamedTuple):
+    """One point of a metric."""
+
+    key: str
+    value: float
+    timestamp: int
+    """Milliseconds since 1970, UTC."""
+    step: int = 0
+
+
+class Param(NamedTuple):
+    """One parameter of a run. Its value never changes."""
+
+    key: str
+    value: str
+
+
+class RunTag(NamedTuple):
+    """One tag of a run."""
+
+    key: str
+    value: str
+
+
+class FileInfo(NamedTuple):
+    """One artifact file or folder."""
+
+    path: str
+    """Relative to the run's artifact folder, `/`-separated."""
+    is_dir: bool
+    file_size: int | None
+    """Bytes; None for a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A named group of runs."""
+
+    experiment_id: str
+    name: str
+    artifact_location: str
+    lifecycle_stage: LifecycleStage = "active"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    creation_time: int | None = None
+    """Milliseconds since 1970, UTC."""
+    last_update_time: int | None = None
+    """Milliseconds since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What describes a run apart from its data."""
+
+    run_id: str
+    experiment_id: str
+    run_name: str
+    user_id: str
+    status: str
+    start_time: int
+    """Milliseconds since 1970, UTC."""
+    end_time: int | None
+    """Milliseconds since 1970, UTC; None while the run goes on."""
+    lifecycle_stage: LifecycleStage
+    artifact_uri: str
+
+    @property
+    def run_uuid(self) -> str:
+        """The old MLflow name of `run_id`."""
+        return self.run_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """Params, tags and the last value of each metric of a run."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Last value per key: the greatest (step, timestamp, value)."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it was when it was read."""
+
+    info: RunInfo
+    data: RunData
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the run as nested plain dicts."""
+        info = {name: getattr(self.info, name) for name in RunInfo.__slots__}  # type: ignore[attr-defined]
+        return {
+            "info": info,
+            "data": {"metrics": dict(self.data.metrics), "params": dict(self.data.params), "tags": dict(self.data.tags)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a store that is not as it should be."""
+
+    key: str
+    """Which file, as a key inside the store."""
+    what: str
+    """One sentence."""
+    code: str = "damaged"
+    severity: Literal["info", "warning", "error"] = "warning"
+
+
+class MetricSummary(NamedTuple):
+    """What the points of one metric of one run add up to."""
+
+    value: float
+    """Last value: that of the greatest (step, timestamp, value), NaN compared as 0."""
+    step: int
+    timestamp: int
+    min: float
+    """Least value, NaN left out; NaN if there is nothing else."""
+    max: float
+    """Greatest value, NaN left out; NaN if there is nothing else."""
+    count: int
+    """Points logged, repeated ones included."""
+
+
+class DatasetInput(NamedTuple):
+    """A data set that a run read."""
+
+    name: str
+    digest: str
+    context: str | None
+    source_type: str = ""
+    source: str = ""
+    schema: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """Everything that a search needs to know of a run."""
+
+    info: RunInfo
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, MetricSummary] = field(default_factory=dict)
+    datasets: tuple[DatasetInput, ...] = ()
+
+    def to_run(self) -> Run:
+        """Return the row as the `Run` that users see."""
+        return Run(self.info, RunData({k: m.value for k, m in self.metrics.items()}, self.params, self.tags))
