@@ -4,7 +4,7 @@
     ├── NotFoundError          also LookupError    the experiment, run, artifact or store named is not there
     ├── AlreadyExistsError     also ValueError     the name is taken
     ├── InvalidInputError      also ValueError     an argument breaks a rule; nothing was written
-    ├── StateError             also RuntimeError   the call does not fit the state of the thing (a deleted run, a closed store)
+    ├── StateError             also RuntimeError   the call does not fit the state of the thing (a deleted run)
     ├── LockedError            also TimeoutError   somebody else is doing maintenance
     ├── QuotaExceededError     also RuntimeError   a limit that somebody set would be broken
     ├── StorageError           also OSError        the file system refused
@@ -13,8 +13,8 @@
     └── SyncError              also RuntimeError   a remote refused or could not be reached
 
 Every error has a stable `code` (never renamed, never reused), a message of one sentence, a `hint` that says what to do,
-and the `exit_code` with which the command line ends. `error_code` is MLflow's name for the same category, so that code written for
-`MlflowException.error_code` works unchanged.
+and the `exit_code` with which the command line ends. `error_code` is MLflow's name for the same category, so that code
+written for `MlflowException.error_code` works unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What localtrack hands out: experiments, runs, metrics, in MLflow's words. Plain frozen data; nothing here does I/O."""
+"""What localtrack hands out: experiments, runs, metrics, in MLflow's words. Plain frozen data, without I/O."""
 
 from __future__ import annotations
 
@@ -125,10 +125,14 @@ class Run:
 
     def to_dictionary(self) -> dict[str, Any]:
         """Return the run as nested plain dicts."""
-        info = {name: getattr(self.info, name) for name in RunInfo.__slots__}  # type: ignore[attr-defined]
+        info = {name: getattr(self.info, name) for name in RunInfo.__slots__}
         return {
             "info": info,
-            "data": {"metrics": dict(self.data.metrics), "params": dict(self.data.params), "tags": dict(self.data.tags)},
+            "data": {
+                "metrics": dict(self.data.metrics),
+                "params": dict(self.data.params),
+                "tags": dict(self.data.tags),
+            },
         }
 
 
@@ -155,7 +159,7 @@ class MetricSummary(NamedTuple):
     """Least value, NaN left out; NaN if there is nothing else."""
     max: float
     """Greatest value, NaN left out; NaN if there is nothing else."""
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody calls on a summary
     """Points logged, repeated ones included."""
 
 
