@@ -1,0 +1,1 @@
+"""The tests of localtrack, in folders by the question that they answer."""
