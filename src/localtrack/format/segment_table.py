@@ -1,0 +1,190 @@
+"""Tables of points in memory: made from what was logged, put in order, handed to pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    Column = Sequence[int] | Sequence[float] | memoryview | pa.Array[Any] | pa.ChunkedArray[Any]
+
+
+def segment_schema() -> pa.Schema:
+    """Return the columns of a table of points; `key` is dictionary-encoded in memory, a plain string in the file."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("key", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+            pa.field("number", pa.int64(), nullable=False),
+            pa.field("step", pa.int64(), nullable=False),
+            pa.field("timestamp_ms", pa.int64(), nullable=False),
+            pa.field("value", pa.float64(), nullable=False),
+        ]
+    )
+
+
+def build_table(
+    key_names: Sequence[str], key_index: Column, *, number: Column, step: Column, timestamp_ms: Column, value: Column
+) -> pa.Table:
+    """Return the points as a table sorted by (key, number).
+
+    Columns of the right width with a buffer (`array.array`, NumPy) are not copied element by element.
+
+    Args:
+        key_names: The names that `key_index` points into. A name may stand there twice, or be used by no row.
+        key_index: For each point, which name; 32-bit.
+        number: The writer's number of each point. In ascending order this is fast; any order is right.
+        step: Step of each point; 64-bit.
+        timestamp_ms: Milliseconds since 1970, UTC, of each point; 64-bit.
+        value: Value of each point; 64-bit.
+
+    Returns:
+        A table of `segment_schema()` whose dictionary holds just the keys in use, sorted.
+
+    Raises:
+        InvalidInputError: If the columns differ in length or an index points to no name.
+    """
+    import pyarrow as pa
+
+    index = _column(key_index, pa.int32())
+    columns = [_column(item, pa.int64()) for item in (number, step, timestamp_ms)]
+    columns.append(_column(value, pa.float64()))
+    if any(len(column) != len(index) or column.null_count for column in columns):
+        raise InvalidInputError("The columns of points differ in length, or lack values.")
+    try:
+        keys = pa.DictionaryArray.from_arrays(index, pa.array(key_names, pa.string()))
+    except pa.ArrowInvalid as error:
+        raise InvalidInputError(f"A point has a key index outside of the {len(key_names)} key names.") from error
+    return sort_points(pa.Table.from_arrays([keys, *columns], schema=segment_schema()))
+
+
+def sort_points(table: pa.Table) -> pa.Table:
+    """Return `table` sorted by (key, number), each column in one piece, with the keys in use as a sorted dictionary.
+
+    Fast where the numbers of each key already ascend: then a stable sort on the key alone does it.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = compact_keys(table)
+    index = key_indices(table)
+    if not _ascends(index):
+        # Counting sort as long as there are few keys: stable, and several times faster than sorting by two columns.
+        table = table.take(pc.array_sort_indices(index))
+        index = key_indices(table)
+    numbers = column(table, "number")
+    if _ascends_within(index, numbers):
+        return table
+    pair = pa.table({"key": index, "number": numbers})
+    return table.take(pc.sort_indices(pair, sort_keys=[("key", "ascending"), ("number", "ascending")]))
+
+
+def compact_keys(table: pa.Table) -> pa.Table:
+    """Return `table` in one piece, its keys as indices into the sorted dictionary of just those that are in use."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = table.unify_dictionaries().combine_chunks()
+    keys = column(table, "key")
+    names: list[str] = keys.dictionary.to_pylist()
+    used: list[int] = pc.unique(keys.indices).to_pylist()
+    ranked = sorted({names[i] for i in used})
+    if ranked == names:
+        return table
+    rank_of = {name: rank for rank, name in enumerate(ranked)}
+    ranks = pa.array([rank_of.get(name, 0) for name in names], pa.int32())
+    keys = pa.DictionaryArray.from_arrays(ranks.take(keys.indices), pa.array(ranked, pa.string()))
+    return table.set_column(0, table.schema.field("key"), keys)
+
+
+def concat_points(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return the tables one after the other, in one piece, under one dictionary; an empty table if there are none."""
+    import pyarrow as pa
+
+    parts = list(tables)
+    if not parts:
+        return segment_schema().empty_table().combine_chunks()
+    return compact_keys(pa.concat_tables(parts))
+
+
+def column(table: pa.Table, name: str) -> Any:
+    """Return the column as one array."""
+    import pyarrow as pa
+
+    chunked = table.column(name)
+    return chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.unify_dictionaries().chunks)
+
+
+def key_rows(table: pa.Table, key: str) -> pa.Table:
+    """Return the rows of one key of a sorted table, without copying them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = column(table, "key")
+    rank: int = pc.index(keys.dictionary, pa.scalar(key)).as_py()
+    if rank < 0:
+        return table.slice(0, 0)
+    wanted = pa.scalar(rank, pa.int32())
+    start: int = pc.index(keys.indices, wanted).as_py()
+    return table.slice(start, pc.sum(pc.equal(keys.indices, wanted)).as_py())
+
+
+def key_indices(table: pa.Table) -> Any:
+    """Return the dictionary index of each row's key; in a sorted table equal to the rank of the key."""
+    return column(table, "key").indices
+
+
+def points_to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return the points as a DataFrame with the columns of the table; `key` has pandas' own string type."""
+    import pyarrow as pa
+
+    keys = table.column("key").cast(pa.large_string())
+    return table.set_column(0, "key", keys).to_pandas(split_blocks=True)
+
+
+def _column(values: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pa.Array):
+        return values.cast(kind)
+    try:
+        view = memoryview(values)
+    except TypeError:
+        return pa.array(values, kind)
+    wanted = "d" if pa.types.is_floating(kind) else "ilq"
+    if view.format in wanted and view.itemsize * 8 == kind.bit_width and view.contiguous and view.ndim == 1:
+        return pa.Array.from_buffers(kind, len(view), [None, pa.py_buffer(view)])
+    return pa.array(view.tolist(), kind)
+
+
+def _ascends(index: Any) -> bool:
+    """Tell whether no entry is less than the one before."""
+    import pyarrow.compute as pc
+
+    if len(index) < 2:
+        return True
+    return bool(pc.all(pc.less_equal(index.slice(0, len(index) - 1), index.slice(1))).as_py())
+
+
+def _ascends_within(index: Any, numbers: Any) -> bool:
+    """Tell whether, in rows whose `index` ascends, the numbers ascend (or repeat) as long as the index is the same."""
+    import pyarrow.compute as pc
+
+    if len(index) < 2:
+        return True
+    before = slice_pair(index)
+    numbers_pair = slice_pair(numbers)
+    return bool(pc.all(pc.or_(pc.not_equal(*before), pc.less_equal(*numbers_pair))).as_py())
+
+
+def slice_pair(values: Any) -> tuple[Any, Any]:
+    """Return the entries without the last and without the first, so that each stands beside the one after it."""
+    return values.slice(0, len(values) - 1), values.slice(1)
