@@ -1,7 +1,7 @@
 """Segments: the closed chunks a..b of one writer's metric points, sealed into one Parquet file.
 
 Columns, none of them null: `key`, `number` (the writer's number of the point), `step`, `timestamp_ms`, `value`; rows
-sorted by (key, number). Keys are sorted by their UTF-8 bytes, which is also the order of Python's strings. Importing this
+sorted by (key, number). Keys are sorted by their UTF-8 bytes, also the order of Python's strings. Importing this
 loads no PyArrow; calling what it offers does.
 
 Format: FORMAT.md, "Segments".

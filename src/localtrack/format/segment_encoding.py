@@ -13,7 +13,8 @@ COMPRESSION_LEVEL: Final = 3
 """Level 9 gains under 1 % of the size of points and takes three times as long."""
 
 DICTIONARY: Final = "DICTIONARY"
-_INT_ENCODINGS: Final = ("DELTA_BINARY_PACKED", DICTIONARY, "PLAIN", "BYTE_STREAM_SPLIT")
+_INT_ENCODINGS: Final = ("DELTA_BINARY_PACKED", DICTIONARY, "PLAIN")
+"""Not BYTE_STREAM_SPLIT, which many readers know for floats only."""
 _VALUE_ENCODINGS: Final = ("BYTE_STREAM_SPLIT", DICTIONARY, "PLAIN")
 _SAMPLE_ROWS_COUNT: Final = 65_536
 _SAMPLE_PIECES_COUNT: Final = 8
@@ -44,7 +45,6 @@ def writer_options(encodings: dict[str, str]) -> dict[str, Any]:
         # A dictionary that outgrows its page makes the rest of the column PLAIN; a full row group of doubles has 1 MiB.
         "dictionary_pagesize_limit": 2 * 1024 * 1024,
         "store_schema": False,
-        "write_page_checksum": True,
     }
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from localtrack.format.segment_read import arrow_errors, open_segment, read_group
+from localtrack.format.segment_read import SegmentFile, arrow_errors
 from localtrack.format.segment_table import concat_points, key_indices, slice_pair, sort_points
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Cursor:
     """A place in one segment, with the row group it is in."""
 
     def __init__(self, source: BinaryIO) -> None:
-        self._file = open_segment(source)
+        self._file = SegmentFile(source)
         self._next_group = 0
         self.rows: pa.Table | None = None
         """What is left of the row group; None at the end of the file."""
@@ -59,8 +59,8 @@ class _Cursor:
 
     def _advance(self) -> None:
         self.rows = None
-        while self.rows is None and self._next_group < self._file.num_row_groups:
-            rows = read_group(self._file, self._next_group)
+        while self.rows is None and self._next_group < self._file.groups_count:
+            rows = self._file.read_group(self._next_group)
             self._next_group += 1
             if rows.num_rows:
                 self.rows, self.end = rows, _Rows(rows)[-1]

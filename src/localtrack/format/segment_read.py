@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import FormatError
+from localtrack.format.segment_crc import check_footer, check_group
 from localtrack.format.segment_info import METADATA_KEY, SegmentInfo, parse_info
 from localtrack.format.segment_table import compact_keys, concat_points, key_rows, segment_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 
 def read_info(source: BinaryIO) -> SegmentInfo:
@@ -25,7 +25,7 @@ def read_info(source: BinaryIO) -> SegmentInfo:
         FormatError: With code `DAMAGED` if footer or metadata are not sound, `NEWER_FORMAT` if it is of a later format.
     """
     with arrow_errors():
-        return _file_info(open_segment(source))
+        return SegmentFile(source).info
 
 
 def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 0) -> pa.Table:
@@ -43,13 +43,12 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
     import pyarrow.compute as pc
 
     with arrow_errors():
-        file = open_segment(source)
-        _file_info(file)
+        file = SegmentFile(source)
         tables = []
-        for group in range(file.num_row_groups):
-            if not _may_hold(file.metadata.row_group(group), key=key, from_number=from_number):
+        for group in range(file.groups_count):
+            if not file.may_hold(group, key=key, from_number=from_number):
                 continue
-            table = read_group(file, group)
+            table = file.read_group(group)
             if key is not None:
                 table = key_rows(table, key)
             if from_number > 0:
@@ -58,22 +57,47 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
         return concat_points(tables)
 
 
-def open_segment(source: BinaryIO) -> pq.ParquetFile:
-    """Return the Parquet file after a look at its columns; call inside `arrow_errors`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class SegmentFile:
+    """An open segment whose footer is sound; use it inside `arrow_errors`.
 
-    file = pq.ParquetFile(source, read_dictionary=["key"], page_checksum_verification=True)
-    wanted = [("key", pa.string()), *((field.name, field.type) for field in list(segment_schema())[1:])]
-    found = [(field.name, field.type) for field in file.metadata.schema.to_arrow_schema()]
-    if found != wanted:
-        raise FormatError("The file is not a segment: it has other columns.")
-    return file
+    Attributes:
+        info: What the footer says.
+        groups_count: How many row groups there are.
+    """
 
+    def __init__(self, source: BinaryIO) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-def read_group(file: pq.ParquetFile, group: int) -> pa.Table:
-    """Return one row group as a table of `segment_schema()`."""
-    return compact_keys(file.read_row_group(group).cast(segment_schema()))
+        self._source = source
+        self._checksums = check_footer(source)
+        self._file = pq.ParquetFile(source, read_dictionary=["key"])
+        metadata = self._file.metadata
+        self.groups_count = metadata.num_row_groups
+        data = (metadata.metadata or {}).get(METADATA_KEY)
+        if data is None or len(self._checksums) != self.groups_count:
+            raise FormatError("The file is not a segment: its footer lacks what localtrack writes there.")
+        self.info = parse_info(data)
+        # Only now, since a newer format may well have other columns.
+        wanted = [("key", pa.string()), *((field.name, field.type) for field in list(segment_schema())[1:])]
+        if [(field.name, field.type) for field in metadata.schema.to_arrow_schema()] != wanted:
+            raise FormatError("The segment is damaged: it has other columns than a segment has.")
+        if self.info.points != metadata.num_rows:
+            raise FormatError(f"The segment is damaged: it has {metadata.num_rows} rows, but says {self.info.points}.")
+
+    def may_hold(self, group: int, *, key: str | None, from_number: int) -> bool:
+        """Tell whether the statistics of a row group leave room for such points."""
+        metadata = self._file.metadata.row_group(group)
+        keys: Any = metadata.column(0).statistics
+        numbers: Any = metadata.column(1).statistics
+        if key is not None and keys is not None and keys.min is not None and not keys.min <= key <= keys.max:
+            return False
+        return not (numbers is not None and numbers.max is not None and numbers.max < from_number)
+
+    def read_group(self, group: int) -> pa.Table:
+        """Return one row group as a table of `segment_schema()`."""
+        check_group(self._source, self._file.metadata.row_group(group), self._checksums[group])
+        return compact_keys(self._file.read_row_group(group).cast(segment_schema()))
 
 
 @contextmanager
@@ -92,23 +116,6 @@ def arrow_errors() -> Iterator[None]:
             raise
         # PyArrow reports a footer or page that it cannot decode as an OSError without a number.
         raise FormatError(f"The segment is damaged: {_first_line(error)}") from error
-
-
-def _file_info(file: pq.ParquetFile) -> SegmentInfo:
-    data = (file.metadata.metadata or {}).get(METADATA_KEY)
-    if data is None:
-        raise FormatError("The file is not a segment: its footer has no localtrack metadata.")
-    info = parse_info(data)
-    if info.points != file.metadata.num_rows:
-        raise FormatError(f"The segment is damaged: {file.metadata.num_rows} rows, but {info.points} in its metadata.")
-    return info
-
-
-def _may_hold(group: Any, *, key: str | None, from_number: int) -> bool:
-    keys, numbers = group.column(0).statistics, group.column(1).statistics
-    if key is not None and keys is not None and keys.has_min_max and not keys.min <= key <= keys.max:
-        return False
-    return not (numbers is not None and numbers.has_min_max and numbers.max < from_number)
 
 
 def _first_line(error: BaseException) -> str:

@@ -145,7 +145,8 @@ def points_to_pandas(table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 
     keys = table.column("key").cast(pa.large_string())
-    return table.set_column(0, "key", keys).to_pandas(split_blocks=True)
+    # The copy is for the caller, who may assign to it: blocks that share memory with Arrow are read-only.
+    return table.set_column(0, "key", keys).to_pandas(split_blocks=True).copy()
 
 
 def _column(values: Any, kind: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from localtrack.errors import InvalidInputError
+from localtrack.format.segment_crc import CHECKSUMS_KEY, ChecksumSink
 from localtrack.format.segment_distinct import DistinctCheck
 from localtrack.format.segment_encoding import choose_encodings, writer_options
 from localtrack.format.segment_fold import fold_table
@@ -42,12 +43,18 @@ def write_segment(sink: BinaryIO, tables: Iterable[pa.Table], info: SegmentInfo)
     looked_at = list(_take_rows_count(groups, _LOOK_ROWS_COUNT))
     encodings = choose_encodings(concat_points(looked_at))
     totals = _Totals()
-    with pq.ParquetWriter(sink, segment_schema(), **writer_options(encodings)) as writer:
+    guarded = ChecksumSink(sink)
+    with pq.ParquetWriter(cast(IO[bytes], guarded), segment_schema(), **writer_options(encodings)) as writer:
+        guarded.begin_group()
         for group in chain(looked_at, groups):
             totals.add(group)
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS_COUNT)
+            guarded.end_group()
         written = totals.complete(info)
-        writer.add_key_value_metadata({METADATA_KEY.decode(): encode_info(written).decode()})
+        writer.add_key_value_metadata(
+            {METADATA_KEY.decode(): encode_info(written).decode(), CHECKSUMS_KEY: guarded.begin_footer()}
+        )
+    guarded.write_footer()
     return written
 
 
