@@ -1,0 +1,79 @@
+"""Which fields a filter can name: MLflow's names and aliases for runs and experiments, and localtrack's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from localtrack.query.expression import Field, Kind
+
+RUN_NAME_TAG: Final = "mlflow.runName"
+
+METRIC_COLUMNS: Final[Mapping[str, str]] = {"min": "min", "max": "max", "latest": "value"}
+"""Functions over a metric, and the column of `metrics` that each reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The fields of one kind of thing that can be searched.
+
+    Args:
+        relation: The narrow relation.
+        entities: What may stand before the dot, in lower case, and the relation that it means.
+        attributes: Fields by their bare name, in lower case.
+        datasets: Fields of a data set, by name.
+        sort_attributes: Attributes that are ordered by another column than they are filtered by.
+    """
+
+    relation: str
+    entities: Mapping[str, str]
+    attributes: Mapping[str, Field]
+    datasets: Mapping[str, Field] = field(default_factory=dict)
+    sort_attributes: Mapping[str, Field] = field(default_factory=dict)
+
+    def attribute(self, name: str, *, for_order: bool = False) -> Field | None:
+        """Return the attribute of that name or alias, if there is one."""
+        folded = name.lower()
+        if for_order and folded in self.sort_attributes:
+            return self.sort_attributes[folded]
+        return self.attributes.get(folded)
+
+
+def _aliases(relation: str, *names: str) -> dict[str, str]:
+    return dict.fromkeys(names, relation)
+
+
+def _columns(relation: str, kind: Kind, *names: str) -> dict[str, Field]:
+    return {name: Field(relation, name, kind) for name in names}
+
+
+# MLflow filters by the tag, because the attribute was empty before 1.30, and orders by the attribute.
+_RUN_NAME = Field("tags", "value", Kind.TEXT, RUN_NAME_TAG)
+_RUN_NAME_ATTRIBUTE = Field("runs", "run_name", Kind.TEXT)
+_START_TIME = Field("runs", "start_time", Kind.TIME)
+
+RUNS: Final = Scope(
+    relation="runs",
+    entities=_aliases("metrics", "metric", "metrics")
+    | _aliases("params", "param", "params", "parameter", "parameters")
+    | _aliases("tags", "tag", "tags")
+    | _aliases("runs", "attribute", "attributes", "attr", "run")
+    | _aliases("datasets", "dataset", "datasets"),
+    attributes=_columns("runs", Kind.TEXT, "run_id", "user_id", "status", "artifact_uri", "lifecycle_stage")
+    | _columns("runs", Kind.TEXT, "experiment_name")
+    | _columns("runs", Kind.ID, "experiment_id")
+    | _columns("runs", Kind.TIME, "end_time")
+    | _columns("runs", Kind.DURATION, "duration_ms")
+    | {"start_time": _START_TIME, "created": _START_TIME, "run_name": _RUN_NAME, "run name": _RUN_NAME},
+    datasets=_columns("datasets", Kind.TEXT, "name", "digest", "context"),
+    sort_attributes={"run_name": _RUN_NAME_ATTRIBUTE, "run name": _RUN_NAME_ATTRIBUTE},
+)
+
+EXPERIMENTS: Final = Scope(
+    relation="experiments",
+    entities=_aliases("tags", "tag", "tags") | _aliases("experiments", "attribute", "attributes", "attr", "experiment"),
+    attributes=_columns("experiments", Kind.TEXT, "name", "artifact_location", "lifecycle_stage")
+    | _columns("experiments", Kind.ID, "experiment_id")
+    | _columns("experiments", Kind.TIME, "creation_time", "last_update_time"),
+)

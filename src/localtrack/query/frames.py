@@ -1,0 +1,98 @@
+"""Rows of runs -> Arrow, pandas and Polars tables with the columns of `mlflow.search_runs`.
+
+Columns: run_id, experiment_id, status, artifact_uri, start_time, end_time, then `metrics.<key>`, `params.<key>`,
+`tags.<key>`, sorted by key within each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import ErrorCode, LocaltrackError
+from localtrack.types import RunRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+def to_arrow(rows: Iterable[RunRow]) -> pa.Table:
+    """Return runs as an Arrow table: text, float64 metrics, UTC timestamps in ms; null where a run has no value."""
+    import pyarrow as pa
+
+    rows = list(rows)
+    infos = [row.info for row in rows]
+    moment = pa.timestamp("ms", tz="UTC")
+    columns = {
+        "run_id": pa.array([i.run_id for i in infos], pa.string()),
+        "experiment_id": pa.array([i.experiment_id for i in infos], pa.string()),
+        "status": pa.array([i.status for i in infos], pa.string()),
+        "artifact_uri": pa.array([i.artifact_uri for i in infos], pa.string()),
+        "start_time": pa.array([i.start_time for i in infos], moment),
+        "end_time": pa.array([i.end_time for i in infos], moment),
+    }
+    for name, values in _key_columns(rows, missing=None):
+        columns[name] = pa.array(values, pa.float64() if name.startswith("metrics.") else pa.string())
+    return pa.table(columns)
+
+
+def to_pandas(rows: Iterable[RunRow]) -> pd.DataFrame:
+    """Return runs as the data frame that `mlflow.search_runs` returns, column types included.
+
+    Raises:
+        LocaltrackError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise _missing("pandas") from error
+
+    rows = list(rows)
+    infos = [row.info for row in rows]
+    columns: dict[str, Sequence[Any]] = {
+        "run_id": [i.run_id for i in infos],
+        "experiment_id": [i.experiment_id for i in infos],
+        "status": [i.status for i in infos],
+        "artifact_uri": [i.artifact_uri for i in infos],
+        # One by one, not as a whole: pandas then infers the same column types as in MLflow, also for empty columns.
+        "start_time": [pd.to_datetime(i.start_time, unit="ms", utc=True) for i in infos],
+        "end_time": [pd.to_datetime(i.end_time, unit="ms", utc=True) for i in infos],
+    }
+    columns.update(_key_columns(rows, missing=float("nan")))
+    return pd.DataFrame(columns)
+
+
+def to_polars(rows: Iterable[RunRow]) -> pl.DataFrame:
+    """Return runs as a Polars data frame, with the columns and types of `to_arrow`.
+
+    Raises:
+        LocaltrackError: Polars is not installed.
+    """
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise _missing("polars") from error
+
+    frame = pl.from_arrow(to_arrow(rows))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _key_columns(rows: Sequence[RunRow], *, missing: float | None) -> Iterable[tuple[str, list[Any]]]:
+    """Yield a column for each key of each group; `missing` stands where a run has no such metric."""
+    groups: list[tuple[str, list[Mapping[str, Any]], float | None]] = [
+        ("metrics", [{key: m.value for key, m in row.metrics.items()} for row in rows], missing),
+        ("params", [row.params for row in rows], None),
+        ("tags", [row.tags for row in rows], None),
+    ]
+    for group, mappings, absent in groups:
+        for key in sorted(set().union(*mappings)):
+            yield f"{group}.{key}", [mapping.get(key, absent) for mapping in mappings]
+
+
+def _missing(package: str) -> LocaltrackError:
+    return LocaltrackError(
+        f"{package} is not installed.", code=ErrorCode.MISSING_EXTRA, hint=f"Run `pip install localtrack[{package}]`."
+    )

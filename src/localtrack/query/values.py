@@ -1,0 +1,89 @@
+"""Reads the value of a condition as what the field is compared with: a number, a time, a text, a boolean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from localtrack.query.expression import Field, Kind, Value
+from localtrack.query.literals import parse_date_ms, parse_duration_ms, parse_number
+from localtrack.query.tokens import Token, TokenKind
+
+if TYPE_CHECKING:
+    from localtrack.query.grammar import Parser
+
+_BOOLEANS: Final = {"TRUE": True, "FALSE": False}
+
+
+def read_value(parser: Parser, field: Field) -> Value:
+    """Take one value from the parser.
+
+    Raises:
+        InvalidInputError: What comes next is no value, or none that the field can be compared with.
+    """
+    place = parser.peek()
+    if (text := _text(parser)) is not None:
+        return _from_text(parser, field, text, place)
+    if field.kind is Kind.TIME and parser.take_word("NOW"):
+        return _now(parser)
+    if field.kind is Kind.LOOSE and (word := parser.take_word(*_BOOLEANS)):
+        return _BOOLEANS[word.text.upper()]
+    sign = parser.take_symbol("-", "+")
+    if parser.peek().kind is not TokenKind.WORD or (sign and parser.peek().start != sign.end):
+        raise parser.error(_expected(field), place)
+    word = parser.take()
+    number = parse_number(word.text)
+    if number is None and field.kind is Kind.DURATION:
+        number = parse_duration_ms(word.text)
+    if number is None or field.kind is Kind.TEXT:
+        hint = "Put a text in quotes." if field.kind in (Kind.TEXT, Kind.ID, Kind.LOOSE) else ""
+        if word.text.lower() == "nan":
+            hint = "NaN equals nothing, not even itself."
+        raise parser.error(_expected(field), word, hint=hint)
+    if field.kind is Kind.ID:
+        if sign or not isinstance(number, int):
+            raise parser.error(_expected(field), word)
+        return word.text
+    number = -number if sign and sign.text == "-" else number
+    return float(number) if field.kind in (Kind.NUMBER, Kind.LOOSE) else number
+
+
+def _text(parser: Parser) -> str | None:
+    """Take a text in single or double quotes, if one comes next."""
+    token = parser.peek()
+    is_text = token.kind is TokenKind.STRING or (token.kind is TokenKind.QUOTED and parser.text[token.start] == '"')
+    return parser.take().text if is_text else None
+
+
+def _from_text(parser: Parser, field: Field, text: str, place: Token) -> Value:
+    if field.kind is Kind.TIME:
+        moment_ms = parse_date_ms(text)
+        if moment_ms is None:
+            raise parser.error(_expected(field), place)
+        return moment_ms
+    if field.kind in (Kind.NUMBER, Kind.DURATION):
+        raise parser.error(_expected(field), place, hint="Leave the quotes out.")
+    return text
+
+
+def _now(parser: Parser) -> float:
+    parser.expect_symbol("(")
+    parser.expect_symbol(")")
+    moment_ms: float = parser.now_ms
+    while sign := parser.take_symbol("-", "+"):
+        duration_ms = parse_duration_ms(parser.peek().text) if parser.peek().kind is TokenKind.WORD else None
+        if duration_ms is None:
+            raise parser.error("a duration such as 30s, 15m, 6h, 2d or 1w")
+        parser.take()
+        moment_ms += -duration_ms if sign.text == "-" else duration_ms
+    return moment_ms
+
+
+def _expected(field: Field) -> str:
+    return {
+        Kind.NUMBER: "a number",
+        Kind.TIME: "milliseconds since 1970, a date such as '2026-01-31', or now() - 2d",
+        Kind.DURATION: "milliseconds, or a duration such as 90s or 1h30m",
+        Kind.TEXT: "a text in quotes",
+        Kind.ID: "an id in quotes",
+        Kind.LOOSE: "a text in quotes, a number, true or false",
+    }[field.kind]
