@@ -1,0 +1,152 @@
+"""Experiments and edits (9, 12.5, 12.6, 12.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.independent.logs import EDITS_KIND, Log, read_log
+from tests.independent.runs import LOG_NAME, PART, RunFolder, is_safe_name
+from tests.independent.words import Finding, Refused, parse_json
+
+Order = tuple[int, str, int]
+
+
+@dataclass
+class Edits:
+    """All edits of a store, in their order."""
+
+    records: list[tuple[Order, str, dict[str, Any]]] = field(default_factory=list)
+    """(order, type, payload)."""
+    findings: list[Finding] = field(default_factory=list)
+
+
+def read_edits(store: Path) -> Edits:
+    """Read `edits/`.
+
+    Raises:
+        Refused: If a log there has records that this reader must understand and does not.
+    """
+    edits = Edits()
+    folder = store / "edits"
+    names = sorted({PART.sub("", path.name) for path in folder.glob("*") if not path.name.startswith(".tmp-")})
+    for name in names:
+        if not (match := LOG_NAME.fullmatch(name)):
+            edits.findings.append(Finding(f"edits/{name}", "other"))
+            continue
+        log: Log = read_log(folder, name, key="edits", kind=EDITS_KIND)
+        edits.findings += log.findings
+        if log.refused is not None:
+            raise Refused(log.refused)
+        edits.records += [((r[1], match[1], offset), r[0], r[2]) for offset, r in log.records]
+    edits.records.sort(key=lambda it: it[0])
+    return edits
+
+
+def read_documents(store: Path, findings: list[Finding]) -> dict[str, dict[str, Any]]:
+    """Return the sound files under `experiments/` by id (9.1)."""
+    documents = {}
+    for path in sorted((store / "experiments").glob("*")):
+        key = f"experiments/{path.name}"
+        if path.name.startswith(".tmp-"):
+            continue
+        if path.suffix != ".json" or not is_experiment_id(path.stem):
+            findings.append(Finding(key, "other"))
+            continue
+        try:
+            document = parse_json(path.read_bytes())
+            if document["id"] != path.stem:  # M7
+                findings.append(Finding(key, "name"))
+            elif document["format"] != 1:
+                findings.append(Finding(key, "newer"))
+            else:
+                documents[path.stem] = {"name": str(document["name"]), "generation": int(document["generation"])}
+        except (ValueError, KeyError, TypeError):
+            findings.append(Finding(key, "damaged"))
+    return documents
+
+
+def is_experiment_id(text: str) -> bool:
+    """9.1: decimal digits, or as in 4.2 rule 2."""
+    return (text.isascii() and text.isdigit()) or is_safe_name(text)
+
+
+def fold_experiments(
+    documents: dict[str, dict[str, Any]], edits: Edits, runs: list[RunFolder], findings: list[Finding]
+) -> dict[str, dict[str, Any]]:
+    """Return the experiments of a store by id (12.6)."""
+    originals = {id_: document["name"] for id_, document in documents.items()}
+    for _, type_, edit in edits.records:
+        if type_ == "experiment" and edit["op"] == "created":
+            originals.setdefault(edit["id"], edit["name"])
+    for run in runs:
+        for header in run.headers:
+            originals.setdefault(header["experiment_id"], header["experiment_name"])
+
+    experiments: dict[str, dict[str, Any]] = {}
+    for id_ in sorted(originals):
+        name, lifecycle, creation_ms, last_update_ms = originals[id_], "active", None, None
+        tags: dict[str, str | None] = {}
+        for _, type_, edit in edits.records:
+            if type_ != "experiment" or edit["id"] != id_:
+                continue
+            match edit["op"]:
+                case "created":
+                    creation_ms = edit["time_ms"] if creation_ms is None else creation_ms
+                case "renamed":
+                    name = edit["name"]
+                case "tagged":
+                    tags |= edit["tags"]
+                case "deleted":
+                    lifecycle = "deleted"
+                case "restored":
+                    lifecycle = "active"
+            if edit["op"] != "tagged":
+                last_update_ms = edit["time_ms"]
+        experiments[id_] = {
+            "name": name,
+            "lifecycle": lifecycle,
+            "tags": {key: value for key, value in sorted(tags.items()) if value is not None},
+            "creation_ms": creation_ms,
+            "last_update_ms": last_update_ms,
+        }
+    _settle_names(experiments, findings)
+    return experiments
+
+
+def _settle_names(experiments: dict[str, dict[str, Any]], findings: list[Finding]) -> None:
+    """Leave each name to the experiment that was created first; those without a time of creation come last."""
+
+    def seniority(id_: str) -> tuple[bool, int, str]:
+        created_ms = experiments[id_]["creation_ms"]
+        return created_ms is None, created_ms or 0, id_
+
+    holders: dict[str, str] = {}
+    for id_ in sorted(experiments, key=seniority):
+        name = experiments[id_]["name"]
+        if holders.setdefault(name, id_) != id_:
+            experiments[id_]["name"] = f"{name}~{id_[:6]}"
+            findings.append(Finding(f"experiments/{id_}.json", "same_name"))
+
+
+def lifecycle(run: RunFolder, edits: Edits) -> str | None:
+    """Return `active` or `deleted` (12.5), or None if the run was removed for good (12.7)."""
+    covered: dict[str, tuple[int, int]] = {}
+    stage = "active"
+    for _, type_, edit in edits.records:
+        match type_:
+            case "runs" if run.run in edit["runs"]:
+                stage = "deleted" if edit["op"] == "deleted" else "active"
+            case "experiment" if edit["id"] == run.experiment_id and edit["op"] in ("deleted", "restored"):
+                stage = "deleted" if edit["op"] == "deleted" else "active"
+            case "tombstone" if edit["run"] == run.run:
+                stage = "deleted"
+                for writer, (size, points) in edit["positions"].items():
+                    so_far = covered.get(writer, (0, 0))
+                    covered[writer] = max(size, so_far[0]), max(points, so_far[1])
+    is_covered = bool(covered) and all(
+        writer in covered and size <= covered[writer][0] and points <= covered[writer][1]
+        for writer, (size, points) in run.positions.items()
+    )
+    return None if is_covered else stage

@@ -1,0 +1,85 @@
+"""Read a whole store into plain JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.independent.experiments import fold_experiments, lifecycle, read_documents, read_edits
+from tests.independent.runs import describe, read_run
+from tests.independent.words import Finding, Refused, is_int, parse_json
+
+KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs"}
+RESERVED = {"packs", "index", "sync", "quarantine", "locks", "registry.db"}
+
+
+def read_store(path: str | Path) -> dict[str, Any]:
+    """Return all that a store says.
+
+    Returns:
+        `store`: its id. `experiments`, by id: `name`, `lifecycle`, `tags`, `creation_ms`, `last_update_ms`. `runs`, by
+        id: `experiment_id`, `name`, `user`, `status`, `start_ms`, `end_ms`, `params`, `tags`, `artifacts` (path →
+        bytes), `lifecycle`, `points` (each once: key, timestamp_ms, step, value; by key, then in history order), `last`
+        (key → value, step, timestamp_ms). `findings`: (key, kind), sorted, each once. Values that are not finite are
+        `"NaN"` and so on.
+
+    Raises:
+        Refused: If this reader may not read the store.
+    """
+    store = Path(path)
+    document = _read_document(store)
+    findings = [
+        Finding(name.name, "other")
+        for name in store.iterdir()
+        if name.name not in KNOWN | RESERVED and not name.name.startswith(".tmp-")
+    ]
+    edits = read_edits(store)
+    findings += edits.findings
+    documents = read_documents(store, findings)
+    folders = [read_run(store, key) for key in _run_keys(store, findings)]
+    for folder in folders:
+        findings += folder.findings
+    runs = {}
+    for folder in folders:
+        if folder.run is not None and (stage := lifecycle(folder, edits)) is not None:
+            runs[folder.run] = describe(folder, lifecycle=stage)
+    experiments = fold_experiments(documents, edits, folders, findings)
+    return {
+        "store": document["store"],
+        "experiments": experiments,
+        "runs": dict(sorted(runs.items())),
+        "findings": sorted({(finding.key, finding.kind) for finding in findings}),
+    }
+
+
+def _read_document(store: Path) -> dict[str, Any]:
+    try:
+        document = parse_json((store / "localtrack.json").read_bytes())
+        if not (isinstance(document, dict) and is_int(document.get("format")) and isinstance(document["store"], str)):
+            raise ValueError("not a store document")
+    except FileNotFoundError as error:
+        raise Refused(Finding("localtrack.json", "missing")) from error
+    except (ValueError, KeyError) as error:
+        raise Refused(Finding("localtrack.json", "damaged")) from error
+    if document["format"] != 1:
+        raise Refused(Finding("localtrack.json", "newer"))
+    return document
+
+
+def _run_keys(store: Path, findings: list[Finding]) -> list[str]:
+    """Return the keys of all folders two levels below `runs/`."""
+    keys = []
+    for day in sorted((store / "runs").glob("*")):
+        if day.name.startswith(".tmp-"):
+            continue
+        if not day.is_dir():
+            findings.append(Finding(f"runs/{day.name}", "other"))
+            continue
+        for folder in sorted(day.iterdir()):
+            if folder.name.startswith(".tmp-"):
+                continue
+            if folder.is_dir():
+                keys.append(f"runs/{day.name}/{folder.name}")
+            else:
+                findings.append(Finding(f"runs/{day.name}/{folder.name}", "other"))
+    return keys

@@ -1,0 +1,184 @@
+"""The shape of each known record (5.3, 6.2, 6.3, 9.2). A line of a known type without its shape is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.independent.words import is_count, is_int, is_text, is_value
+
+Shape = Callable[[list[Any]], bool]
+STATUSES = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}
+
+
+def header_is_sound(fields: Any) -> bool:
+    """5.2, the fields that all headers have."""
+    return (
+        isinstance(fields, dict)
+        and fields.get("format") == 1
+        and all(is_text(fields.get(name)) for name in ("writer", "host", "boot", "pidns", "start", "by"))
+        and all(is_int(fields.get(name)) for name in ("base_ms", "stamp", "pid"))
+        and isinstance(fields.get("flock"), bool)
+    )
+
+
+def log_header_is_sound(fields: Any) -> bool:
+    """6.1."""
+    return (
+        header_is_sound(fields)
+        and all(is_text(fields.get(name)) for name in ("run", "experiment_id", "experiment_name"))
+        and is_count(fields.get("generation"))
+    )
+
+
+def points_header_is_sound(fields: Any) -> bool:
+    """7."""
+    return (
+        header_is_sound(fields)
+        and is_text(fields.get("run"))
+        and is_count(fields.get("chunk"))
+        and is_count(fields.get("first"))
+    )
+
+
+def is_point(record: Any) -> bool:
+    return (
+        isinstance(record, list)
+        and len(record) >= 4
+        and is_count(record[0])
+        and is_int(record[1])
+        and is_int(record[2])
+        and all(is_value(value) for value in record[3:])
+    )
+
+
+def _payload(record: list[Any]) -> dict[str, Any] | None:
+    """Return the payload of `[type, stamp, {…}]`, or None if the record is not of that shape."""
+    if len(record) == 3 and is_int(record[1]) and isinstance(record[2], dict):
+        return record[2]
+    return None
+
+
+def _is_params(value: Any) -> bool:
+    return isinstance(value, dict) and all(is_text(item) for item in value.values())
+
+
+def _is_tags(value: Any) -> bool:
+    return isinstance(value, dict) and all(item is None or is_text(item) for item in value.values())
+
+
+def _run(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and is_int(it.get("start_ms")) and it.get("status") in STATUSES and is_text(it.get("user"))
+
+
+def _info(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and it.get("status", "RUNNING") in STATUSES
+        and (it.get("end_ms") is None or is_int(it["end_ms"]))
+        and is_int(it.get("start_ms", 0))
+    )
+
+
+def _batch(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and _is_params(it.get("params", {}))
+        and _is_tags(it.get("tags", {}))
+        and isinstance(it.get("points", []), list)
+        and all(is_point(point) for point in it.get("points", []))
+    )
+
+
+def _artifact(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and is_text(it.get("path")) and is_count(it.get("bytes")) and is_text(it.get("sha256"))
+
+
+def _experiment(record: list[Any]) -> bool:
+    it = _payload(record)
+    if it is None or not is_text(it.get("id")) or not is_int(it.get("time_ms")) or not is_text(it.get("user")):
+        return False
+    match it.get("op"):
+        case "created":
+            return is_text(it.get("name")) and is_count(it.get("generation"))
+        case "renamed":
+            return is_text(it.get("name"))
+        case "tagged":
+            return _is_tags(it.get("tags"))
+        case "deleted" | "restored":
+            return True
+        case _:
+            return False
+
+
+def _runs(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and it.get("op") in ("deleted", "restored")
+        and isinstance(it.get("runs"), list)
+        and all(is_text(run) for run in it["runs"])
+        and is_int(it.get("time_ms"))
+        and is_text(it.get("user"))
+    )
+
+
+def _tombstone(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and is_text(it.get("run"))
+        and isinstance(it.get("positions"), dict)
+        and all(
+            isinstance(position, list) and len(position) == 2 and all(is_count(item) for item in position)
+            for position in it["positions"].values()
+        )
+        and is_int(it.get("time_ms"))
+        and is_text(it.get("user"))
+    )
+
+
+def _closed(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and all(is_count(it.get(name)) for name in ("bytes", "crc", "points"))
+
+
+def _closed_run_log(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and _closed(record)
+        and is_count(it.get("chunks"))
+        and is_count(it.get("points_all"))
+        and (it.get("fold", 0) is None or isinstance(it.get("fold"), dict))
+    )
+
+
+EVERY_LOG: dict[str, Shape] = {
+    "torn": lambda record: len(record) == 2 and is_count(record[1]) and record[1] > 0,
+    "c": lambda record: len(record) == 4 and all(is_count(item) for item in record[1:]),
+    "Closed": _closed,
+}
+CHUNK: dict[str, Shape] = EVERY_LOG | {
+    "k": lambda record: (
+        len(record) == 3
+        and is_count(record[1])
+        and isinstance(record[2], list)
+        and all(is_text(key) for key in record[2])
+    ),
+    "p": lambda record: len(record) == 2 and isinstance(record[1], list) and all(is_point(it) for it in record[1]),
+}
+RUN_LOG: dict[str, Shape] = CHUNK | {
+    "run": _run,
+    "info": _info,
+    "param": lambda record: _is_params(_payload(record)),
+    "tag": lambda record: _is_tags(_payload(record)),
+    "artifact": _artifact,
+    "batch": _batch,
+    "Closed": _closed_run_log,
+}
+EDITS: dict[str, Shape] = EVERY_LOG | {"experiment": _experiment, "runs": _runs, "tombstone": _tombstone}
