@@ -92,6 +92,7 @@ class _Builder:
         self.parameters: dict[str, Parameter] = {}
         self.keys: dict[str, set[str]] = {}
         self._pivots: dict[str, dict[tuple[str, str], str]] = {}
+        self._dataset_tests: list[str] = []
 
     def bind(self, value: Parameter) -> str:
         name = f"p{len(self.parameters)}"
@@ -123,8 +124,12 @@ class _Builder:
         return f"{missing}, {column} {direction}"
 
     def joins(self) -> str:
-        """Return the joins of all tall relations that `_column` was asked for."""
+        """Return the joins of all tall relations that the statement reads."""
         sql = ""
+        if self._dataset_tests:
+            tests = ", ".join(f"bool_or({test}) AS c{i}" for i, test in enumerate(self._dataset_tests))
+            pivot = f'SELECT d."row", {tests} FROM datasets d GROUP BY d."row"'
+            sql += f' LEFT JOIN ({pivot}) datasets_wide ON datasets_wide."row" = b."row"'
         for relation, columns in self._pivots.items():
             keys = self.bind(sorted(self.keys[relation]))
             # A key is there once for a row, so that any value of the group is the value.
@@ -155,8 +160,8 @@ class _Builder:
             return f"coalesce({self._comparison(condition, column)}, FALSE)"
         # Each condition looks for a data set of its own: name and context may come from two of them, as in MLflow.
         self.keys.setdefault("datasets", set())
-        comparison = self._comparison(condition, f"d.{field.column}")
-        return f'(b."row" IN (SELECT d."row" FROM datasets d WHERE {comparison}))'
+        self._dataset_tests.append(self._comparison(condition, f"d.{field.column}"))
+        return f"coalesce(datasets_wide.c{len(self._dataset_tests) - 1}, FALSE)"
 
     def _comparison(self, condition: Condition, column: str) -> str:
         operator, values = condition.operator, condition.values

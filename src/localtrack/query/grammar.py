@@ -251,8 +251,10 @@ class Parser:
                 raise self.error("=, !=, LIKE, ILIKE or IN: ids have no order", place)
             if isinstance(condition.values[0], bool):
                 raise self.error("= or !=: true and false have no order", place)
-            if any(isinstance(v, str) and parse_number(v.removeprefix("-")) is not None for v in condition.values):
-                raise self.error("= or !=, or a number without quotes: as texts, '10' comes before '9'", place)
+            is_number = [isinstance(v, str) and parse_number(v.lstrip("+-")) is not None for v in condition.values]
+            if field.kind is Kind.LOOSE and any(is_number):
+                value = self._tokens[self._place - 1]
+                raise self.error("a number without quotes: as texts, '10' comes before '9'", value)
         return condition
 
     def _field(self, *, for_order: bool = False) -> Field:
@@ -297,7 +299,8 @@ class Parser:
         if found := self.scope.attribute(name, for_order=for_order):
             return found
         names = ", ".join(sorted(self.scope.attributes))
-        kinds = " or ".join(f"{relation}.<key>" for relation in dict.fromkeys(self.scope.entities.values()))
+        relations = dict.fromkeys(self.scope.entities.values())
+        kinds = " or ".join(f"{relation}.<key>" for relation in relations if relation != self.scope.relation)
         raise self.error(f"one of {names}", token, hint=f"Other fields are written {kinds}.")
 
     def _touches(self, token: Token) -> bool:

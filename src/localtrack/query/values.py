@@ -35,7 +35,7 @@ def read_value(parser: Parser, field: Field) -> Value:
     if number is None and field.kind is Kind.DURATION:
         number = parse_duration_ms(word.text)
     if number is None or field.kind is Kind.TEXT:
-        hint = "Put a text in quotes." if field.kind in (Kind.TEXT, Kind.ID, Kind.LOOSE) else ""
+        hint = ""
         if word.text.lower() == "nan":
             hint = "NaN equals nothing, not even itself."
         raise parser.error(_expected(field), word, hint=hint)
