@@ -4,8 +4,8 @@ Parquet guards its pages at most, never their headers nor the footer, and PyArro
 footers: a C++ exception that nobody catches. So it gets to see only bytes whose CRC-32 was right.
 
 The footer's entry `localtrack.crc32` is a row of eight hex digits each: first for the footer itself (Parquet's
-FileMetaData, these digits taken as zeros), then for each row group, from the beginning of its first page to the end of its
-last.
+FileMetaData, these digits taken as zeros), then for each row group, from the beginning of its first page to the end of
+its last.
 
 Format: FORMAT.md, "Segments".
 """

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from localtrack.format.segment_read import SegmentFile, arrow_errors
+from localtrack.format.segment_read import SegmentFile
 from localtrack.format.segment_table import concat_points, key_indices, slice_pair, sort_points
 
 if TYPE_CHECKING:
@@ -25,14 +25,13 @@ def merge_segments(sources: Sequence[BinaryIO]) -> Iterator[pa.Table]:
     Raises:
         FormatError: With code `DAMAGED` if a segment is not sound; what was yielded until then is right.
     """
-    with arrow_errors():
-        cursors = [cursor for source in sources if (cursor := _Cursor(source)).rows is not None]
-        while cursors:
-            # Every source goes on behind its last row in memory, so that all rows up to the least of those are at hand.
-            frontier = min(cursor.end for cursor in cursors)
-            table = sort_points(concat_points(cursor.pop(frontier) for cursor in cursors))
-            yield _without_repeats(table)
-            cursors = [cursor for cursor in cursors if cursor.rows is not None]
+    cursors = [cursor for source in sources if (cursor := _Cursor(source)).rows is not None]
+    while cursors:
+        # Every source goes on behind its last row in memory, so that all rows up to the least of those are at hand.
+        frontier = min(cursor.end for cursor in cursors)
+        table = sort_points(concat_points(cursor.pop(frontier) for cursor in cursors))
+        yield _without_repeats(table)
+        cursors = [cursor for cursor in cursors if cursor.rows is not None]
 
 
 class _Cursor:

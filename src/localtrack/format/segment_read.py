@@ -24,8 +24,7 @@ def read_info(source: BinaryIO) -> SegmentInfo:
     Raises:
         FormatError: With code `DAMAGED` if footer or metadata are not sound, `NEWER_FORMAT` if it is of a later format.
     """
-    with arrow_errors():
-        return SegmentFile(source).info
+    return SegmentFile(source).info
 
 
 def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 0) -> pa.Table:
@@ -42,23 +41,22 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    with arrow_errors():
-        file = SegmentFile(source)
-        tables = []
-        for group in range(file.groups_count):
-            if not file.may_hold(group, key=key, from_number=from_number):
-                continue
-            table = file.read_group(group)
-            if key is not None:
-                table = key_rows(table, key)
-            if from_number > 0:
-                table = table.filter(pc.greater_equal(table.column("number"), pa.scalar(from_number)))
-            tables.append(table)
-        return concat_points(tables)
+    file = SegmentFile(source)
+    tables = []
+    for group in range(file.groups_count):
+        if not file.may_hold(group, key=key, from_number=from_number):
+            continue
+        table = file.read_group(group)
+        if key is not None:
+            table = key_rows(table, key)
+        if from_number > 0:
+            table = table.filter(pc.greater_equal(table.column("number"), pa.scalar(from_number)))
+        tables.append(table)
+    return concat_points(tables)
 
 
 class SegmentFile:
-    """An open segment whose footer is sound; use it inside `arrow_errors`.
+    """An open segment whose footer is sound.
 
     Attributes:
         info: What the footer says.
@@ -71,8 +69,8 @@ class SegmentFile:
 
         self._source = source
         self._checksums = check_footer(source)
-        self._file = pq.ParquetFile(source, read_dictionary=["key"])
-        metadata = self._file.metadata
+        with _decoding():
+            metadata = pq.read_metadata(source)
         self.groups_count = metadata.num_row_groups
         data = (metadata.metadata or {}).get(METADATA_KEY)
         if data is None or len(self._checksums) != self.groups_count:
@@ -84,6 +82,8 @@ class SegmentFile:
             raise FormatError("The segment is damaged: it has other columns than a segment has.")
         if self.info.points != metadata.num_rows:
             raise FormatError(f"The segment is damaged: it has {metadata.num_rows} rows, but says {self.info.points}.")
+        with _decoding():
+            self._file = pq.ParquetFile(source, metadata=metadata, read_dictionary=["key"])
 
     def may_hold(self, group: int, *, key: str | None, from_number: int) -> bool:
         """Tell whether the statistics of a row group leave room for such points."""
@@ -97,18 +97,18 @@ class SegmentFile:
     def read_group(self, group: int) -> pa.Table:
         """Return one row group as a table of `segment_schema()`."""
         check_group(self._source, self._file.metadata.row_group(group), self._checksums[group])
-        return compact_keys(self._file.read_row_group(group).cast(segment_schema()))
+        with _decoding():
+            table = self._file.read_row_group(group).cast(segment_schema())
+        return compact_keys(table)
 
 
 @contextmanager
-def arrow_errors() -> Iterator[None]:
-    """Raise `FormatError` for what PyArrow says of bytes that it cannot read; errors of the medium pass."""
+def _decoding() -> Iterator[None]:
+    """Raise `FormatError` for what PyArrow says of bytes that it cannot decode; errors of the medium pass."""
     import pyarrow as pa
 
     try:
         yield
-    except FormatError:
-        raise
     except pa.ArrowException as error:
         raise FormatError(f"The segment is damaged: {_first_line(error)}") from error
     except OSError as error:

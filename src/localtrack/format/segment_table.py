@@ -59,7 +59,7 @@ def build_table(
         raise InvalidInputError("The columns of points differ in length, or lack values.")
     try:
         keys = pa.DictionaryArray.from_arrays(index, pa.array(key_names, pa.string()))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowIndexError) as error:
         raise InvalidInputError(f"A point has a key index outside of the {len(key_names)} key names.") from error
     return sort_points(pa.Table.from_arrays([keys, *columns], schema=segment_schema()))
 
@@ -118,6 +118,8 @@ def column(table: pa.Table, name: str) -> Any:
     import pyarrow as pa
 
     chunked = table.column(name)
+    if chunked.num_chunks == 0:
+        return pa.array([], chunked.type)
     return chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.unify_dictionaries().chunks)
 
 
