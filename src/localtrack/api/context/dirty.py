@@ -5,10 +5,10 @@ program, and who wants to know asks later. Files that git does not track do not 
 
 Hazards, and what is done about them:
 
-- The config of a repository can name programs. The file system monitor, external diffs, text conversion and the pager
-  are switched off, submodules are not entered, nothing is fetched and no lock is taken. A clean filter (as Git LFS is)
-  does run on files that look changed: without it the answer would be wrong. Config is not cloned; git itself refuses a
-  repository of another owner.
+- The config of a repository can name programs. The file system monitor and the pager are switched off, `git status` runs
+  no diff programs, submodules are not entered, nothing is fetched and no lock is taken. A clean filter (as Git LFS is)
+  does run on files that look changed: without it the answer would be wrong. Config is not cloned, and git itself
+  refuses a repository of another owner.
 - git may hang on a dead network drive: it is killed when its time is over, and when the interpreter exits.
 - Another thread's `waitpid(-1)`, or SIGCHLD ignored, may take the exit status away: the answer is then unknown.
 """
@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import Final
 
 from localtrack.api import environment
 from localtrack.api.context.child import Child, start_child
 
 GIT_TIMEOUT_S: Final = 30.0
-_FIRST_POLL_S: Final = 0.002
-_LAST_POLL_S: Final = 0.1
-# `git diff` and not `git diff-index`: the latter calls a file changed that was only touched.
+# `git diff-index` calls a file changed that was only touched, and `git diff` writes the index to remember that it was
+# not, optional locks or no: a `git commit` of the user at that moment would fail.
 _ARGUMENTS: Final = (
     "--no-pager",
     "--no-optional-locks",
@@ -34,13 +32,11 @@ _ARGUMENTS: Final = (
     "core.fsmonitor=false",
     "-c",
     "protocol.allow=never",
-    "diff",
-    "--quiet",
-    "--no-ext-diff",
-    "--no-textconv",
+    "status",
+    "--porcelain",
+    "--untracked-files=no",
     "--ignore-submodules=dirty",
-    "HEAD",
-    "--",
+    "--no-renames",
 )
 
 
@@ -112,17 +108,14 @@ class DirtyProbe:
         git = environment.find_program("git")
         if git is None:
             return None
-        deadline_s = time.monotonic() + self._timeout_s
         with self._guard:
             if self._stopped:
                 return None
             self._child = child = start_child([git, "-C", self._worktree, *_ARGUMENTS], environment.git_environment())
-        pause_s = _FIRST_POLL_S
-        while (code := child.poll()) is None:
-            if time.monotonic() >= deadline_s:
-                child.kill()
-                return None
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_POLL_S)
-        # 128 and others: no commit yet, another owner, a damaged index.
-        return {0: False, 1: True}.get(code)
+        ended = child.wait(self._timeout_s)
+        if ended is None:
+            child.kill()
+            return None
+        code, output = ended
+        # Other codes: no repository, another owner, a damaged index.
+        return bool(output) if code == 0 else None

@@ -12,108 +12,49 @@ from typing import Final
 
 REDACTED: Final = "***"
 
-_SECRET_ENDINGS: Final = (
-    "password",
-    "passwords",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "token",
-    "secret",
-    "secrets",
-    "apikey",
-    "apikeys",
-    "accesskey",
-    "accesskeyid",
-    "secretkey",
-    "privatekey",
-    "accountkey",
-    "encryptionkey",
-    "signingkey",
-    "licensekey",
-    "sharedkey",
-    "sastoken",
-    "credential",
-    "credentials",
-    "authorization",
-    "cookie",
-    "connectionstring",
-    "webhook",
-    "webhookurl",
-)
-_SECRET_WORDS: Final = frozenset(
-    {"password", "passwd", "passphrase", "secret", "pass", "auth", "pat", "bearer", "authtoken"}
-)
+_ENDINGS: Final = """
+    password passwords passwd passphrase pwd token secret secrets apikey apikeys accesskey accesskeyid secretkey
+    privatekey accountkey encryptionkey signingkey licensekey sharedkey credential credentials authorization cookie
+    connectionstring webhook webhookurl
+"""
+_SECRET_ENDINGS: Final = tuple(_ENDINGS.split())
+_SECRET_WORDS: Final = frozenset({"password", "passwd", "passphrase", "secret", "pass", "auth", "pat", "bearer"})
 # Tokens of a language model, not of a service: `--max-token 512`, `--eos_token "</s>"`.
-_HARMLESS_TOKENS: Final = frozenset(
-    {
-        "pad",
-        "eos",
-        "bos",
-        "mask",
-        "unk",
-        "sep",
-        "cls",
-        "max",
-        "min",
-        "num",
-        "per",
-        "image",
-        "stop",
-        "start",
-        "begin",
-        "end",
-    }
-)
+_HARMLESS: Final = "pad eos bos mask unk sep cls max min num per image stop start begin end"
+_HARMLESS_TOKENS: Final = frozenset(_HARMLESS.split())
 # The beginnings of well-known keys: GitHub, GitLab, Hugging Face, OpenAI, AWS, Slack, Databricks, Google, Weights &
 # Biases, JWT.
-_KEY_BEGINNINGS: Final = (
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "hf_",
-    "sk-",
-    "AKIA",
-    "ASIA",
-    "xoxb-",
-    "xoxp-",
-    "xapp-",
-    "dapi",
-    "dose",
-    "AIza",
-    "ya29.",
-    "eyJ",
-    "wandb_v1_",
+_BEGINNINGS: Final = (
+    "ghp_ gho_ ghs_ ghu_ github_pat_ glpat- hf_ sk- AKIA ASIA xoxb- xoxp- xapp- dapi AIza ya29. eyJ wandb_v1_"
 )
+_KEY_BEGINNINGS: Final = tuple(_BEGINNINGS.split())
+# The signature of a pre-signed URL is as good as a key.
+_SECRET_FIELDS: Final = ("key", "sig", "signature", "x-amz-signature", "x-amz-credential", "x-goog-signature")
 _MIN_KEY_LENGTH: Final = 20
 
 
 def redact_command(arguments: Sequence[str]) -> list[str]:
-    """Return a command line without the values of secret-looking options, known keys and passwords in URLs.
+    """Return Python's command line without the values of secret-looking options, known keys and passwords in URLs.
 
-    Source code given to Python's `-c` is replaced as a whole: nothing in it can be told apart.
+    Source code given to Python's `-c` is left out as a whole: nothing in it can be told apart.
+
+    Args:
+        arguments: As in `sys.orig_argv`: the interpreter comes first.
     """
-    return list(_redacted(arguments))
+    code_at = _code_position(arguments)
+    return ["..." if position == code_at else argument for position, argument in enumerate(_without_secrets(arguments))]
 
 
 def without_credentials(url: str) -> str | None:
     """Return a remote's URL without user, password and query; None for a remote helper that is a command (`ext::`)."""
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        if url.startswith("ext::"):
-            return None
-        # scp-like, "git@host:path": the user is needed to reach it, a password there would be one by mistake.
-        user, at, host = url.partition("@")
-        return host if at and ":" in user and "/" not in user else url
-    rest = rest.partition("?")[0].partition("#")[0]
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority and not _is_host(authority) and "@" in path:
-        # A password with a slash in it: the last @ ends it.
-        path, slash, authority = path.rpartition("@")[2], "", ""
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    if separator:
+        return f"{scheme}://{_without_user(rest).partition('?')[0].partition('#')[0]}"
+    if url.startswith("ext::"):
+        return None
+    # scp-like, "git@host:path": the user is needed to reach it, a password there would be one by mistake.
+    user, at, host = url.partition("@")
+    return host if at and ":" in user and "/" not in user and "\\" not in user else url
 
 
 def is_secret_name(name: str) -> bool:
@@ -124,23 +65,41 @@ def is_secret_name(name: str) -> bool:
     return "".join(words).endswith(_SECRET_ENDINGS) or not _SECRET_WORDS.isdisjoint(words)
 
 
-def _redacted(arguments: Sequence[str]) -> Iterator[str]:
-    hide_value = hide_code = False
-    for argument in arguments:
-        if hide_code:
-            yield "..."
-            hide_code = False
+def _code_position(arguments: Sequence[str]) -> int | None:
+    """Return where the code of `python -c code` is; None where a script or a module is run."""
+    position = 1
+    while position < len(arguments) and arguments[position].startswith("-"):
+        option = arguments[position]
+        if option.startswith("--"):
+            position += 2 if option == "--check-hash-based-pycs" else 1
             continue
+        letter = next((c for c in option[1:] if c in "cmXW"), "")
+        attached = not option.endswith(letter)
+        if letter in ("c", "m"):
+            return (position if attached else position + 1) if letter == "c" else None
+        position += 2 if letter and not attached else 1
+    return None
+
+
+def _without_secrets(arguments: Sequence[str]) -> Iterator[str]:
+    hide_value = False
+    for argument in arguments:
         # "--use-auth-token --lr 0.1": the option had no value. A value may begin with one dash.
         if hide_value and not argument.startswith("--"):
             yield REDACTED
             hide_value = False
             continue
         name, value = _option(argument)
-        secret = is_secret_name(name)
-        hide_value = secret and not value and argument.startswith("-")
-        hide_code = argument == "-c"
-        yield argument[: len(argument) - len(value)] + REDACTED if secret and value else _redact_text(argument, value)
+        hide_value = not value and argument.startswith("-") and is_secret_name(name)
+        yield _redact_argument(argument)
+
+
+def _redact_argument(argument: str) -> str:
+    name, value = _option(argument)
+    if not value:
+        return _redact_text(argument)
+    # A value may be an option again: "--header=Authorization: x".
+    return argument[: len(argument) - len(value)] + (REDACTED if is_secret_name(name) else _redact_argument(value))
 
 
 def _option(argument: str) -> tuple[str, str]:
@@ -152,43 +111,46 @@ def _option(argument: str) -> tuple[str, str]:
     return (argument, "") if argument.startswith("-") else ("", "")
 
 
-def _redact_text(argument: str, value: str) -> str:
-    text = value or argument
+def _redact_text(text: str) -> str:
     if "://" in text:
-        return argument[: len(argument) - len(text)] + _redact_url(text)
-    if len(text) >= _MIN_KEY_LENGTH and text.startswith(_KEY_BEGINNINGS):
-        return argument[: len(argument) - len(text)] + REDACTED
-    return argument
+        # There may be several, as in "a://x,b://y".
+        first, *rest = text.split("://")
+        return "://".join([first, *(_redact_query(_without_user(part)) for part in rest)])
+    return REDACTED if _is_known_key(text) else text
 
 
-def _redact_url(text: str) -> str:
-    """Cut user and password out of a URL, and the values of secret names out of its query."""
+def _is_known_key(text: str) -> bool:
+    if len(text) < _MIN_KEY_LENGTH or not text.startswith(_KEY_BEGINNINGS):
+        return False
+    return any(c.isdigit() for c in text) and all(c.isalnum() or c in "-_." for c in text)
+
+
+def _redact_query(text: str) -> str:
     base, question, query = text.partition("?")
-    scheme, separator, rest = base.partition("://")
     fields = [_redact_field(field) for field in query.split("&")]
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}{question}{'&'.join(fields)}"
+    return f"{base}{question}{'&'.join(fields)}"
 
 
 def _redact_field(field: str) -> str:
     name, equals, _ = field.partition("=")
-    # The signature of a pre-signed URL is as good as a key.
-    return f"{name}={REDACTED}" if equals and (is_secret_name(name) or name.lower() in _SIGNATURES) else field
+    return f"{name}={REDACTED}" if equals and (is_secret_name(name) or name.lower() in _SECRET_FIELDS) else field
 
 
-_SIGNATURES: Final = (
-    "sig",
-    "signature",
-    "x-amz-signature",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-goog-signature",
-    "key",
-)
+def _without_user(rest: str) -> str:
+    """Cut user and password out of what follows `://`."""
+    end = next((i for i, c in enumerate(rest) if c in "/?#"), len(rest))
+    authority, path = rest[:end], rest[end:]
+    if "@" in authority:
+        return authority.rpartition("@")[2] + path
+    if _is_host(authority):
+        return rest
+    # "user:pass/word@host": no port follows the colon, so it is a password with a slash in it; the last @ ends it.
+    return path.rpartition("@")[2] if "@" in path else REDACTED + path
 
 
 def _is_host(authority: str) -> bool:
-    host, colon, port = authority.rpartition(":")
-    return not colon or port == "" or port.isdigit() or host.startswith("[") or authority.startswith("[")
+    port = authority.rpartition(":")[2] if ":" in authority else ""
+    return not port or port.isdigit() or authority.startswith("[")
 
 
 def _words(name: str) -> list[str]:
