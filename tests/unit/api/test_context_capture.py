@@ -222,7 +222,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, repository: Path) -> types.SimpleNam
 
 
 def test_a_notebook_by_its_session(kernel: object, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/study.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/study.ipynb")
     tags = capture_context()
     assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("study.ipynb", "NOTEBOOK")
     assert tags["mlflow.source.git.commit"] == git(repository, "rev-parse", "HEAD")

@@ -52,10 +52,15 @@ def test_our_tracking_uri_counts_whatever_it_is(monkeypatch: pytest.MonkeyPatch,
         "sqlite:///mlflow.db",
         "postgresql://h/d",
         "databricks",
+        "databricks-uc",
         "databricks://profile",
         "uc",
-    ]
-    + ["databricks-uc", "/nowhere", "mlruns", "file:///nowhere", "localtracker:/x", "s3://bucket/x"],
+        "/nowhere",
+        "mlruns",
+        "file:///nowhere",
+        "localtracker:/x",
+        "s3://bucket/x",
+    ],
 )
 def test_the_mlflow_uri_of_something_else_is_ignored(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
