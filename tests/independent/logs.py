@@ -55,7 +55,8 @@ class Log:
     header: dict[str, Any] | None = None
     """None: there is no whole first line, or it is damaged."""
     records: list[tuple[int, list[Any]]] = field(default_factory=list)
-    """(offset, record) of all state records, edits, key sets and points, in the order of the file."""
+    """(offset, record) of all state records, edits and points, in the order of the file."""
+    key_sets: dict[int, list[str]] = field(default_factory=dict)
     closed: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
     has_unknown_types: bool = False
@@ -166,7 +167,7 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
         return
     type_ = record[0]
     if is_int(type_):
-        if kind.has_points and is_point(record):
+        if kind.has_points and is_point(record) and _keys_fit(log, record):
             log.records.append((line.offset, record))
         else:
             log.findings.append(damaged)
@@ -182,8 +183,10 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
         else:
             log.findings.append(damaged)
         return
-    if not kind.shapes[type_](record):
+    if not kind.shapes[type_](record) or not _keys_fit(log, record):
         log.findings.append(damaged)
+    elif type_ == "k":
+        log.key_sets[record[1]] = record[2]
     elif type_ == "c":
         _, begin, end, crc = record
         if not begin <= end <= line.offset or zlib.crc32(data[begin:end]) != crc:
@@ -198,3 +201,23 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
             log.findings.append(damaged)
     else:
         log.records.append((line.offset, record))
+
+
+def rows_of(record: list[Any]) -> list[list[Any]]:
+    """Return the `[n, dt, step, v, …]` in a record (6.3)."""
+    match record[0]:
+        case int():
+            return [record]
+        case "p":
+            return list(record[1])
+        case "batch":
+            return list(record[2].get("points", []))
+        case _:
+            return []
+
+
+def _keys_fit(log: Log, record: list[Any]) -> bool:
+    """Tell whether the keys of all points in a record are given above it, and those of a new set are new (6.3)."""
+    if record[0] == "k":
+        return record[1] not in log.key_sets
+    return all(len(row) - 3 == len(log.key_sets.get(row[0], ())) for row in rows_of(record))

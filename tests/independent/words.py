@@ -16,9 +16,9 @@ WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com"
 class Finding:
     """Something in a store that must or should be reported.
 
-    Kinds: `damaged` (a line, or a header), `crc`, `count` (points in a closed file), `gap` (point numbers), `segment`, `name`
-    (content of another name), `misplaced`, `other` (a name of no rule), `newer`, `unknown_type`, `empty`, `no_run` (record),
-    `param`, `same_name`, `artifact`, and for a store that is refused `missing`.
+    Kinds: `damaged` (a line, or a header), `crc`, `count` (points in a closed file), `gap` (point numbers), `segment`,
+    `name` (content of another name), `misplaced`, `other` (a name of no rule), `newer`, `unknown_type`, `empty`,
+    `no_run` (record), `param`, `same_name`, `artifact`, and for a store that is refused `missing`.
     """
 
     key: str
