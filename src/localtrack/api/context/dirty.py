@@ -6,8 +6,8 @@ program, and who wants to know asks later. Files that git does not track do not 
 Hazards, and what is done about them:
 
 - The config of a repository can name programs. The file system monitor and the pager are switched off, `git status`
-  runs no diff programs, submodules are not entered, nothing is fetched and no lock is taken. A clean filter (as Git LFS is)
-  does run on files that look changed: without it the answer would be wrong. Config is not cloned, and git itself
+  runs no diff programs, submodules are not entered, nothing is fetched and no lock is taken. A clean filter (as Git LFS
+  is) does run on files that look changed: without it the answer would be wrong. Config is not cloned, and git itself
   refuses a repository of another owner.
 - git may hang on a dead network drive: it is killed when its time is over, and when the interpreter exits.
 - Another thread's `waitpid(-1)`, or SIGCHLD ignored, may take the exit status away: the answer is then unknown.
