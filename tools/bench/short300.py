@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench import mlflow_peer
-from tools.bench.harness import Setting, Side, Turns, run_in_turns, time_once
-from tools.bench.results import Bound, Result
+from tools.bench.harness import Setting, Side, run_in_turns, time_once
+from tools.bench.results import Bound, Result, Series
 
 NAME = "short300"
 SUMMARY = "300 short runs: 10 params, 5 tags, 5 metrics x 3 steps, start to end"
@@ -20,6 +20,8 @@ PARAMS = {f"param_{number}": f"value {number}" for number in range(10)}
 TAGS = {f"tag_{number}": f"text {number}" for number in range(5)}
 METRICS = {f"metric_{number}": 0.1234567 + number / 7 for number in range(5)}
 STEP_COUNT = 3
+RUN_COUNT = 300
+RUNS_A_TURN = 30
 
 
 def write_floor_run(folder: Path) -> None:
@@ -68,76 +70,103 @@ def log_mlflow_run(client: Any, experiment_id: str) -> None:
     client.set_terminated(run_id)
 
 
+class FloorRuns:
+    """The floor's side: a fresh parent folder for every 300 runs."""
+
+    def __init__(self, folder: Path, runs_a_turn: int) -> None:
+        self._folder = folder
+        self._runs_a_turn = runs_a_turn
+        self._run_count = 0
+
+    def turn(self) -> float:
+        """Write some runs; return runs a second."""
+        parent = self._folder / str(self._run_count // RUN_COUNT)
+        parent.mkdir(parents=True, exist_ok=True)
+        return self._runs_a_turn / time_once(lambda: self._write(parent))
+
+    def _write(self, parent: Path) -> None:
+        for _ in range(self._runs_a_turn):
+            write_floor_run(parent / f"{self._run_count:032x}")
+            self._run_count += 1
+
+
+class StoreRuns:
+    """A side of localtrack: a fresh store for every 300 runs."""
+
+    def __init__(self, folder: Path, log: Callable[[Any], None], runs_a_turn: int) -> None:
+        self.closing_s: list[float] = []
+        self._folder = folder
+        self._log = log
+        self._runs_a_turn = runs_a_turn
+        self._run_count = 0
+        self._store: Any = None
+
+    def turn(self) -> float:
+        """Log some runs; return runs a second, opening and closing the store left out."""
+        if self._run_count % RUN_COUNT == 0:
+            self._open()
+        return self._runs_a_turn / time_once(self._log_all)
+
+    def close(self) -> None:
+        """Close the store, and keep how long it took."""
+        if self._store is not None:
+            self.closing_s.append(time_once(self._store.close))
+
+    def _open(self) -> None:
+        from localtrack import Store
+
+        self.close()
+        self._store = Store.open(str(self._folder / str(self._run_count)), create=True)
+        self._store.ensure_experiment("bench")
+
+    def _log_all(self) -> None:
+        for _ in range(self._runs_a_turn):
+            self._log(self._store)
+            self._run_count += 1
+
+
 def run(setting: Setting) -> Result:
-    """Measure short runs; every turn has a fresh store."""
+    """Measure short runs, a few a turn: file systems stall now and then, for longer than a long turn would hide."""
     result = Result(NAME, SUMMARY)
-    run_count = setting.choose(300, 5)
-    closing: Turns[float] = {}
+    runs_a_turn = setting.choose(RUNS_A_TURN, 5)
+    _warm_up(setting.folder / "warm")
+    floor = FloorRuns(setting.folder / "floor", runs_a_turn)
+    ours = StoreRuns(setting.folder / "ours", log_run, runs_a_turn)
+    ours_each = StoreRuns(setting.folder / "each", log_run_one_by_one, runs_a_turn)
     sides = [
-        Side("floor", _floor_turn(setting.folder / "floor", run_count)),
-        Side("localtrack", _store_turn(setting.folder, "localtrack", log_run, run_count, closing)),
-        Side("localtrack, a call each", _store_turn(setting.folder, "each", log_run_one_by_one, run_count, {})),
+        Side("floor", floor.turn),
+        Side("localtrack", ours.turn),
+        Side("localtrack, a call each", ours_each.turn),
     ]
     if mlflow_peer.use_mlflow(setting, result):
-        client = mlflow_peer.open_client(setting.folder / "mlflow")
-        experiment_id = client.create_experiment("bench")
-        mlflow_run_count = setting.choose(20, 2)
-
-        def mlflow_turn() -> float:
-            def log_all() -> None:
-                for _ in range(mlflow_run_count):
-                    log_mlflow_run(client, experiment_id)
-
-            return mlflow_run_count / time_once(log_all)
-
-        sides.append(Side("mlflow", mlflow_turn))
-    _store_turn(setting.folder, "warm", log_run, 2, {})()  # the first runs load modules
-    rates = run_in_turns(sides, setting.round_count(7))
+        sides.append(Side("mlflow", _mlflow_turn(setting), every=10))
+    rates = run_in_turns(sides, setting.round_count(40))
+    ours.close()
+    ours_each.close()
     result.add_turns("runs", "1/s", rates)
-    result.add_turns(f"closing the store after {run_count} runs, not in the rate", "s", closing)
+    result.series.append(
+        Series("localtrack", f"closing a store after at most {RUN_COUNT} runs, not in the rate", "s", ours.closing_s)
+    )
     result.add_ratio("runs a second", rates, "localtrack", "floor", RATE_BOUND)
     result.add_ratio("runs a second", rates, "localtrack, a call each", "floor")
     result.add_ratio("runs a second", rates, "localtrack", "mlflow")
     return result
 
 
-def _floor_turn(folder: Path, run_count: int) -> Callable[[], float]:
-    turn_number = 0
-
-    def turn() -> float:
-        nonlocal turn_number
-        turn_number += 1
-        parent = folder / str(turn_number)
-        parent.mkdir(parents=True)
-
-        def write_all() -> None:
-            for number in range(run_count):
-                write_floor_run(parent / f"{number:032x}")
-
-        return run_count / time_once(write_all)
-
-    return turn
+def _warm_up(folder: Path) -> None:
+    """Load the modules that the first run loads."""
+    warm = StoreRuns(folder, log_run, runs_a_turn=1)
+    warm.turn()
+    warm.close()
 
 
-def _store_turn(
-    folder: Path, side: str, log: Callable[[Any], None], run_count: int, closing: Turns[float]
-) -> Callable[[], float]:
-    from localtrack import Store
+def _mlflow_turn(setting: Setting) -> Callable[[], float]:
+    client = mlflow_peer.open_client(setting.folder / "mlflow")
+    experiment_id = client.create_experiment("bench")
+    run_count = setting.choose(5, 2)
 
-    turn_number = 0
+    def log_all() -> None:
+        for _ in range(run_count):
+            log_mlflow_run(client, experiment_id)
 
-    def turn() -> float:
-        nonlocal turn_number
-        turn_number += 1
-        store = Store.open(str(folder / side / str(turn_number)), create=True)
-        store.ensure_experiment("bench")
-
-        def log_all() -> None:
-            for _ in range(run_count):
-                log(store)
-
-        rate = run_count / time_once(log_all)
-        closing.setdefault("localtrack", {})[turn_number] = time_once(store.close)
-        return rate
-
-    return turn
+    return lambda: run_count / time_once(log_all)

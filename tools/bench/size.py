@@ -28,9 +28,10 @@ def run(setting: Setting) -> Result:
         for kind, bound in SEALED_BOUNDS.items():
             random = Random(setting.seed)
             points = values.make_values(kind, point_count, random)
-            floor = _count_floor_bytes(points) / point_count
+            timestamps_ms = values.make_timestamps_ms(point_count, random)
+            floor = _count_floor_bytes(points, timestamps_ms) / point_count
             result.series.append(Series("floor", f"{kind}, JSON object a point", "B", [floor]))
-            _measure(result, store, kind, points, values.make_timestamps_ms(point_count, random), bound, floor)
+            _measure(result, store, kind, points, timestamps_ms, bound, floor)
         points = values.make_values("full-entropy doubles", point_count, Random(setting.seed))
         _measure(result, store, "full-entropy doubles, own clock", points, None, None, floor=None)
     result.notes.append(f"{point_count:,} points each, a step about every {values.STEP_MS} ms, with jitter")
@@ -72,8 +73,8 @@ def _measure(
     result.series.append(Series("localtrack", f"{kind}, folder of the finished run", "B", [whole]))
 
 
-def _count_floor_bytes(points: list[float]) -> int:
+def _count_floor_bytes(points: list[float], timestamps_ms: list[int]) -> int:
     return sum(
-        len(json.dumps({"key": "loss", "value": value, "step": step, "timestamp": values.START_MS})) + 1
-        for step, value in enumerate(points)
+        len(json.dumps({"key": "loss", "value": value, "step": step, "timestamp": timestamp_ms})) + 1
+        for step, (value, timestamp_ms) in enumerate(zip(points, timestamps_ms, strict=True))
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections.abc import Callable
 from random import Random
 
-START_MS = 1_790_000_000_000
 STEP_MS = 10
 JITTER_MS = 3
 
@@ -19,8 +19,8 @@ def float32_loss(random: Random, step: int) -> float:
 
 
 def full_entropy(random: Random, step: int) -> float:
-    """Return a double of which every bit of the mantissa is chance."""
-    return random.random()
+    """Return a double of which sign and every bit of the mantissa are chance."""
+    return random.gauss(0.0, 1.0)
 
 
 def four_decimals(random: Random, step: int) -> float:
@@ -41,5 +41,9 @@ def make_values(kind: str, count: int, random: Random) -> list[float]:
 
 
 def make_timestamps_ms(count: int, random: Random) -> list[int]:
-    """Return rising times, one about every 10 ms, each off by up to 3 ms."""
-    return [START_MS + step * STEP_MS + random.randint(-JITTER_MS, JITTER_MS) for step in range(count)]
+    """Return rising times from now on, one about every 10 ms, each off by up to 3 ms.
+
+    From now on, because a log counts the time of a point from its own beginning: times of long ago would be longer.
+    """
+    start_ms = time.time_ns() // 1_000_000
+    return [start_ms + step * STEP_MS + random.randint(-JITTER_MS, JITTER_MS) for step in range(count)]
