@@ -179,7 +179,7 @@ def _literal(value: object) -> str:
 
 @st.composite
 def operands(draw: st.DrawFn, kind: str) -> tuple[str, Callable[[], object], Callable[[object], object | None]]:
-    """Choose what a field is compared as: the type, a draw of values, how a row's value is read (None: never fulfils)."""
+    """Choose what a field is compared as: the type, a draw of values, how a row's value is read (None: never)."""
     kind = draw(st.sampled_from(["text", "number", "boolean"])) if kind == "loose" else kind
     match kind:
         case "number":
