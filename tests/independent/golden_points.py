@@ -151,6 +151,7 @@ def torn() -> tuple[HandStore, Json]:
     log.torn(b'["tag",17900000').add(["tag", T + 1, {"a": "1"}])
     log.torn(b'["tag",1790000000002,{"a":"whole, but not acknowledged"}]').add(["tag", T + 2, {"b": "2"}])
     log.torn(b"[0,5,1,0.5,0.").torn(b"\xf0\x9f").add([0, 5, 1, 0.5, 0.25])
+    log.torn(b'["tag",179\n["to').add(["tag", T + 3, {"c": "3"}])  # the marker was torn, too
     log.raw(b'["tag",1790000000003,{"a":"died here"}]')
     store.log(FOLDER, log)
     store.put(f"{FOLDER}/{B}.jsonl", b"")
@@ -158,7 +159,7 @@ def torn() -> tuple[HandStore, Json]:
     store.put(f"{FOLDER}/{A}.0.points.jsonl", b'["Poi')
     points = [["acc", T, 0, 0.0], ["acc", T + 5, 1, 0.25], ["loss", T, 0, 1.0], ["loss", T + 5, 1, 0.5]]
     last = {"acc": [0.25, 1, T + 5], "loss": [0.5, 1, T + 5]}
-    return store, a_store({RUN: a_run(tags={"a": "1", "b": "2"}, points=points, last=last)})
+    return store, a_store({RUN: a_run(tags={"a": "1", "b": "2", "c": "3"}, points=points, last=last)})
 
 
 def in_parts() -> tuple[HandStore, Json]:

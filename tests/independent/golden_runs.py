@@ -47,7 +47,7 @@ def short_run() -> tuple[HandStore, Json]:
     store.put(f"{folder}/artifacts/tables/a.csv", csv)
     store.put(f"{folder}/artifacts/put there by hand.txt", b"hello")
     inbox = HandLog("Inbox", C)
-    inbox.add(["open", run, churn], ["close", run, A, len(log.data), None], ["bye"])
+    inbox.add(["open", run, churn], ["close", run, A, len(log.data), None], ["bye", 0])
     store.put(f"inbox/{C}.jsonl", inbox.data)
     store.put("index/anything.parquet", b"a cache")
     store.put(f"{folder}/.tmp-a1a1-unfinished", b"half")
