@@ -235,7 +235,7 @@ def later_features() -> tuple[HandStore, Json]:
         ["x-span", "any", "shape", 1.5, None],
         ["tag", T + 2, {"a": "1"}],
         ["info", T + 3, {"status": "SCHEDULED", "queue": "night"}],
-        ["z"],
+        ["z", None],
     )
     store.log(f"runs/{DAY}/{run}", log)
     lab = store.experiment("lab")

@@ -51,7 +51,8 @@ class Log:
     """What a log says."""
 
     key: str
-    size: int
+    whole_bytes: int
+    """Up to the last line break: the first half of the writer's position."""
     header: dict[str, Any] | None = None
     """None: there is no whole first line, or it is damaged."""
     records: list[tuple[int, list[Any]]] = field(default_factory=list)
@@ -97,7 +98,7 @@ def read_log(folder: Path, name: str, *, key: str, kind: Kind) -> Log:
 
 def parse_log(data: bytes, *, key: str, kind: Kind) -> Log:
     """Return what the bytes of a log say."""
-    log = Log(key, len(data))
+    log = Log(key, data.rfind(b"\n") + 1)
     lines, tail = split_lines(data)
     lines = drop_torn(lines, data)
     if not lines:
@@ -148,12 +149,12 @@ def drop_torn(lines: list[Line], data: bytes) -> list[Line]:
 
 
 def _parse(data: bytes) -> list[Any] | None:
-    """Return the record of a line, or None if it is no JSON array with something in it."""
+    """Return the record of a line, or None if it is no JSON array of two elements or more."""
     try:
         record = parse_json(data)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, list) and record else None
+    return record if isinstance(record, list) and len(record) > 1 else None
 
 
 def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:

@@ -82,8 +82,7 @@ def read_run(store: Path, key: str) -> RunFolder:
         return result
     result.findings += [Finding(log.key, "name") for writer, log in sound.items() if writer not in at_home]
 
-    ordered = sorted(at_home.items(), key=lambda item: (item[1].header["stamp"], item[0]))
-    result.headers = [log.header for _, log in ordered]
+    result.headers = [log.header for _, log in sorted(at_home.items(), key=_owner_rank)]
     result.experiment_id = result.headers[0]["experiment_id"]
     run = result.headers[0]["run"]
     with_points = {m[1] for name in names if (m := CHUNK_NAME.fullmatch(name) or SEGMENT_NAME.fullmatch(name))}
@@ -93,14 +92,21 @@ def read_run(store: Path, key: str) -> RunFolder:
         result.findings += points.findings
         refused += points.refused
         result.points += points.by_number.values()
-        result.positions[writer] = (log.size if log else 0, points.points_count)
+        result.positions[writer] = (log.whole_bytes if log else 0, points.points_count)
     if refused:
         result.findings += refused
         return result
     result.run = run
-    result.state = fold_state(dict(ordered), key=key, findings=result.findings)
+    result.state = fold_state(at_home, key=key, findings=result.findings)
     result.state["artifacts"] = read_artifacts(folder, result, at_home)
     return result
+
+
+def _owner_rank(item: tuple[str, Log]) -> tuple[Any, ...]:
+    """Order logs by which one names the run's experiment: that of the lowest `run` record, else the first begun."""
+    writer, log = item
+    stamps = [record[1] for _, record in log.records if record[0] == "run"]
+    return not stamps, min(stamps, default=log.header["base_ms"]), writer
 
 
 def in_order(logs: dict[str, Log]) -> list[tuple[str, dict[str, Any]]]:
