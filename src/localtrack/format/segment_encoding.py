@@ -42,8 +42,6 @@ def writer_options(encodings: dict[str, str]) -> dict[str, Any]:
         "compression_level": COMPRESSION_LEVEL,
         "use_dictionary": [name for name, encoding in encodings.items() if encoding == DICTIONARY],
         "column_encoding": {name: encoding for name, encoding in encodings.items() if encoding != DICTIONARY},
-        # A dictionary that outgrows its page makes the rest of the column PLAIN; a full row group of doubles has 1 MiB.
-        "dictionary_pagesize_limit": 2 * 1024 * 1024,
         "store_schema": False,
     }
 

@@ -152,7 +152,8 @@ def _parse_fold(fold: list[Any]) -> MetricFold:
 def _number(value: object) -> float:
     if isinstance(value, str):
         return _NUMBER_NAMES[value]
-    return float(_typed(value, float))
+    # JSON does not tell 1 from 1.0, and other writers need not.
+    return float(_integer(value) if type(value) is int else _typed(value, float))
 
 
 def _integer(value: object) -> int:

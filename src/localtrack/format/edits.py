@@ -1,0 +1,204 @@
+"""What the files of `edits/` add up to: experiments, life cycles, tombstones. FORMAT.md sections 9.2 and 12.5 to 12.7."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from localtrack.format.documents import ExperimentDocument
+from localtrack.format.lines import EDITS, Lines, read_lines
+
+_EXPERIMENT_OPS: Final = frozenset(["created", "renamed", "tagged", "deleted", "restored"])
+
+
+class Edit(NamedTuple):
+    """One record of an edits file, in the order in which edits are folded."""
+
+    stamp: int
+    writer: str
+    order: int
+    kind: str
+    payload: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ExperimentState:
+    """What is known of an experiment."""
+
+    experiment_id: str
+    original_name: str
+    generation: int = 0
+    name: str = ""
+    """As shown: two experiments that came to one name by a merge are told apart here."""
+    tags: dict[str, str] = field(default_factory=dict)
+    created_ms: int | None = None
+    updated_ms: int | None = None
+    user: str = ""
+    lifecycle: tuple[int, str, int] = (0, "", 0)
+    """The order of the highest `deleted` or `restored` edit."""
+    is_deleted: bool = False
+
+
+class Lifecycle(NamedTuple):
+    """The highest life-cycle edit of a run."""
+
+    order: tuple[int, str, int]
+    is_deleted: bool
+    time_ms: int
+
+
+@dataclass(slots=True)
+class Tombstone:
+    """How much of a run was removed for good."""
+
+    stamp: int
+    positions: dict[str, tuple[int, int]]
+
+
+@dataclass(slots=True)
+class EditsState:
+    """What all edits of a store add up to."""
+
+    experiments: dict[str, ExperimentState] = field(default_factory=dict)
+    runs: dict[str, Lifecycle] = field(default_factory=dict)
+    tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    greatest_stamp: int = 0
+
+    def is_run_deleted(self, run_id: str, experiment_id: str) -> bool:
+        """Return whether the highest life-cycle edit of a run and its experiment says deleted."""
+        own, experiment = self.runs.get(run_id), self.experiments.get(experiment_id)
+        if own is None:
+            return experiment is not None and experiment.is_deleted
+        if experiment is None or own.order > experiment.lifecycle:
+            return own.is_deleted
+        return experiment.is_deleted
+
+
+def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
+    """Return the edits in one file, and its lines with the problems."""
+    lines = read_lines(data, EDITS)
+    if lines.header is None:
+        return [], lines
+    if lines.header["writer"] != writer:
+        lines.problems.append(f"its header names another writer, {lines.header['writer']!r}")
+        return [], lines
+    edits: list[Edit] = []
+    for order, record in enumerate(lines.records):
+        kind = record[0]
+        if kind not in ("experiment", "runs", "tombstone"):
+            if type(kind) is str and kind[:1].isupper():
+                lines.newer = True
+                lines.problems.append(f"it holds a record {kind!r} that only a newer version of localtrack understands")
+            continue
+        if len(record) != 3 or type(record[1]) is not int or not _is_sound(kind, record[2]):
+            lines.problems.append(f"the record {str(record)[:60]} is damaged")
+            continue
+        edits.append(Edit(record[1], writer, order, kind, record[2]))
+    return edits, lines
+
+
+def fold_edits(edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument]) -> EditsState:
+    """Return what edits add up to, in whichever order they come.
+
+    Args:
+        edits: Of all files.
+        documents: The experiments that have a document, by id.
+    """
+    state = EditsState()
+    for document in documents.values():
+        state.experiments[document.experiment_id] = ExperimentState(
+            document.experiment_id, document.name, document.generation, document.name
+        )
+    for edit in sorted(edits, key=lambda edit: edit[:3]):
+        state.greatest_stamp = max(state.greatest_stamp, edit.stamp)
+        if edit.kind == "experiment":
+            _apply_to_experiment(state, edit)
+        elif edit.kind == "runs":
+            lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
+            state.runs.update(dict.fromkeys(edit.payload["runs"], lifecycle))
+        else:
+            _apply_tombstone(state, edit)
+    tell_names_apart(state.experiments)
+    return state
+
+
+def tell_names_apart(experiments: Mapping[str, ExperimentState]) -> list[ExperimentState]:
+    """Give each experiment a name of its own, and return those whose name was taken."""
+    renamed: list[ExperimentState] = []
+    taken: set[str] = set()
+    for experiment in sorted(experiments.values(), key=_seniority):
+        wanted, name = experiment.name, experiment.name
+        for chars in (6, len(experiment.experiment_id)):
+            if name not in taken:
+                break
+            name = f"{wanted}~{experiment.experiment_id[:chars]}"
+        if name != wanted:
+            experiment.name = name
+            renamed.append(experiment)
+        taken.add(name)
+    return renamed
+
+
+def _seniority(experiment: ExperimentState) -> tuple[bool, int, str]:
+    return experiment.created_ms is None, experiment.created_ms or 0, experiment.experiment_id
+
+
+def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
+    payload = edit.payload
+    experiment_id, op = payload["id"], payload["op"]
+    experiment = state.experiments.get(experiment_id)
+    if experiment is None:
+        # The document is missing (a copy that was cut short): a `created` edit says the same, any other names it for want of better.
+        name = str(payload.get("name", experiment_id))
+        experiment = state.experiments[experiment_id] = ExperimentState(
+            experiment_id, name, payload.get("generation", 0), name
+        )
+    if op == "tagged":
+        for key, value in payload["tags"].items():
+            if value is None:
+                experiment.tags.pop(key, None)
+            else:
+                experiment.tags[key] = value
+        return
+    experiment.updated_ms = payload["time_ms"]
+    if op == "created":
+        if experiment.created_ms is None:
+            experiment.created_ms, experiment.user = payload["time_ms"], str(payload.get("user", ""))
+    elif op == "renamed":
+        experiment.name = payload["name"]
+    else:
+        experiment.lifecycle, experiment.is_deleted = edit[:3], op == "deleted"
+
+
+def _apply_tombstone(state: EditsState, edit: Edit) -> None:
+    run_id = edit.payload["run"]
+    known = state.tombstones.setdefault(run_id, Tombstone(edit.stamp, {}))
+    known.stamp = max(known.stamp, edit.stamp)
+    for writer, (bytes_count, points) in edit.payload["positions"].items():
+        had = known.positions.get(writer, (0, 0))
+        known.positions[writer] = (max(had[0], bytes_count), max(had[1], points))
+    lifecycle = state.runs.get(run_id)
+    if lifecycle is None or lifecycle.order < edit[:3]:
+        state.runs[run_id] = Lifecycle(edit[:3], True, edit.payload["time_ms"])
+
+
+def _is_sound(kind: str, payload: Any) -> bool:
+    if type(payload) is not dict or type(payload.get("time_ms")) is not int:
+        return False
+    if kind == "runs":
+        runs = payload.get("runs")
+        return payload.get("op") in ("deleted", "restored") and type(runs) is list and all(type(r) is str for r in runs)
+    if kind == "tombstone":
+        positions = payload.get("positions")
+        return (
+            type(payload.get("run")) is str
+            and type(positions) is dict
+            and all(type(p) is list and len(p) == 2 and set(map(type, p)) == {int} for p in positions.values())
+        )
+    if payload.get("op") not in _EXPERIMENT_OPS or type(payload.get("id")) is not str:
+        return False
+    if payload["op"] == "tagged":
+        tags = payload.get("tags")
+        return type(tags) is dict and all(value is None or type(value) is str for value in tags.values())
+    return payload["op"] not in ("created", "renamed") or type(payload.get("name")) is str

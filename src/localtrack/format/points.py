@@ -1,0 +1,139 @@
+"""Points of metrics in columns: from records, and what they add up to. FORMAT.md sections 6.3 and 12.4."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from localtrack.format.jsonlines import decode_value
+from localtrack.format.metric_fold import Folds, fold_points
+
+KeySets = dict[int, tuple[str, ...]]
+
+
+class PointColumns:
+    """Points in the order in which they were logged, a column each."""
+
+    __slots__ = ("_index", "key_index", "key_names", "step", "timestamp_ms", "value")
+
+    def __init__(self) -> None:
+        self.key_names: list[str] = []
+        self.key_index = array("i")
+        self.step = array("q")
+        self.timestamp_ms = array("q")
+        self.value = array("d")
+        self._index: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int, float]]:
+        """Yield (key, step, timestamp_ms, value)."""
+        names = self.key_names
+        for key, step, timestamp_ms, value in zip(
+            self.key_index, self.step, self.timestamp_ms, self.value, strict=True
+        ):
+            yield names[key], step, timestamp_ms, value
+
+    def intern(self, key: str) -> int:
+        """Return the index of a key, adding it if it is new."""
+        index = self._index.get(key)
+        if index is None:
+            index = self._index[key] = len(self.key_names)
+            self.key_names.append(key)
+        return index
+
+    def append(self, keys: tuple[str, ...], point: list[Any], base_ms: int) -> None:
+        """Add one point record `[set, dt, step, value, …]`; all of it or, raising `ValueError`, none."""
+        dt, step = point[1], point[2]
+        if type(dt) is not int or type(step) is not int or len(point) != len(keys) + 3:
+            raise ValueError("a point has another shape than its key set")
+        values = [decode_value(value) for value in point[3:]]
+        array("q", (step, base_ms + dt))  # raises OverflowError beyond 64 bits, before anything is added
+        for key, value in zip(keys, values, strict=True):
+            self.key_index.append(self.intern(key))
+            self.step.append(step)
+            self.timestamp_ms.append(base_ms + dt)
+            self.value.append(value)
+
+    def extend(self, other: PointColumns) -> None:
+        """Add all points of `other`."""
+        to_here = [self.intern(key) for key in other.key_names]
+        self.key_index.extend(array("i", map(to_here.__getitem__, other.key_index)))
+        self.step.extend(other.step)
+        self.timestamp_ms.extend(other.timestamp_ms)
+        self.value.extend(other.value)
+
+    def fold(self) -> Folds:
+        """Return what the points of each key add up to."""
+        return fold_points(self)
+
+
+class PointReader:
+    """Takes `k`, point and `p` records in order, and keeps the points."""
+
+    def __init__(self, base_ms: int) -> None:
+        self.columns = PointColumns()
+        self.problems: list[str] = []
+        self.base_ms = base_ms
+        self._sets: KeySets = {}
+
+    def take_points(self, records: Iterable[list[Any]]) -> list[list[Any]]:
+        """Take every record that is about points, and return the others."""
+        others: list[list[Any]] = []
+        for record in records:
+            kind = record[0]
+            if type(kind) is int:
+                self.take_point(record)
+            elif kind == "k":
+                self._take_keys(record)
+            elif kind == "p" and type(record[1]) is list:
+                for point in record[1]:
+                    self.take_point(point)
+            else:
+                others.append(record)
+        return others
+
+    def take_point(self, point: Any) -> None:
+        """Take one `[set, dt, step, value, …]`."""
+        try:
+            self.columns.append(self._sets[point[0]], point, self.base_ms)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError):
+            self.problems.append(f"the point {str(point)[:60]} is damaged or has keys that are not defined")
+
+    def take_uniform(self, records: list[list[Any]]) -> bool:
+        """Take many single-key points at once, quickly; return False, having taken nothing, if they are not all that."""
+        if not records:
+            return True
+        try:
+            sets, dts, steps, values = zip(*records, strict=True)
+            to_index = {}
+            for number in set(sets):
+                (key,) = self._sets[number]
+                to_index[number] = self.columns.intern(key)
+            base_ms = self.base_ms
+            key_index = array("i", map(to_index.__getitem__, sets))
+            step, timestamp_ms = array("q", steps), array("q", [base_ms + dt for dt in dts])
+            value = array("d", values)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return False
+        if bool in set(map(type, values)):
+            return False
+        self.columns.key_index.extend(key_index)
+        self.columns.step.extend(step)
+        self.columns.timestamp_ms.extend(timestamp_ms)
+        self.columns.value.extend(value)
+        return True
+
+    def _take_keys(self, record: list[Any]) -> None:
+        if (
+            len(record) != 3
+            or type(record[1]) is not int
+            or type(record[2]) is not list
+            or not record[2]
+            or any(type(key) is not str for key in record[2])
+        ):
+            self.problems.append(f"the key set {str(record)[:60]} is damaged")
+            return
+        self._sets[record[1]] = tuple(record[2])

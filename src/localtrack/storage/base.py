@@ -1,0 +1,162 @@
+"""What the layers above may ask of the place where a store lies."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import BinaryIO, NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    """One name in a folder."""
+
+    name: str
+    is_folder: bool
+    size: int
+    """Bytes; 0 for a folder."""
+    mtime_ms: int
+    """Last change, milliseconds since 1970, UTC; 0 where the medium does not know it."""
+
+
+class Appender(Protocol):
+    """A log that this process alone appends to.
+
+    Concurrency: the owner holds the lock that it gave to `create_log` around every call but `sync`, which takes it itself.
+    """
+
+    key: str
+    size: int
+    """Bytes handed to the medium so far."""
+    is_locked: bool
+    """True: this process holds a lock on the file that readers on the same machine can see."""
+
+    def append(self, data: bytes, *, is_last: bool = False) -> None:
+        """Append whole lines; `is_last` if nothing may follow them.
+
+        Raises:
+            StorageError: They are not (all) in the file. The next call marks what got in as torn.
+
+        Durability: handed to the operating system on return.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Mark a torn end as such, so that `size` and `checksum` are those before the next record."""
+        ...
+
+    def recall(self) -> bytes | None:
+        """Return everything that was appended if it is still in memory, else None."""
+        ...
+
+    def checksum(self) -> int:
+        """Return the CRC-32 of all bytes so far."""
+        ...
+
+    def is_in_place(self) -> bool:
+        """Return whether the file is still under its name."""
+        ...
+
+    def take_unsynced(self) -> bytes:
+        """Return the bytes that no sync has covered yet."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything appended before the call durable, with the name of the file.
+
+        Raises:
+            StorageError: It failed, and what came since the last good sync may be lost with the host: write it again elsewhere.
+        """
+        ...
+
+    def touch(self) -> None:
+        """Show on other hosts that the writer is alive, by the file's time of change."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; idempotent. What is not durable yet stays owed to `sync`."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of the file and of what is owed: for the child of a fork, whose parent goes on writing."""
+        ...
+
+
+class Storage(Protocol):
+    """Bytes under keys below one root. Every method raises `StorageError` when the medium fails."""
+
+    uri: str
+    """The root for people and other programs: a path, or a URL with its protocol."""
+    can_append: bool
+    """True: a log is one file that grows. False: it is a sequence of parts."""
+    is_local: bool
+    """True: `path` gives paths that the operating system can open."""
+
+    def path(self, key: str) -> str:
+        """Return where a key lies: a path, or a URL."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes under a key. `FileNotFoundError` (the builtin) if there is nothing."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading at any place. `FileNotFoundError` if there is nothing."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a file or folder."""
+        ...
+
+    def entries(self, key: str) -> list[Entry]:
+        """Return what a folder holds, in no order; nothing if there is no folder. Links that lead nowhere are left out."""
+        ...
+
+    def make_folder(self, key: str) -> None:
+        """Make a folder and those above it; idempotent."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put a whole file in place, replacing what was there. Atomic for readers.
+
+        Durability: durable on return.
+        """
+        ...
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Put a whole file in place unless there is one; return whether it was put. Readers never see a part of it.
+
+        Durability: durable on return if it was put.
+        """
+        ...
+
+    def write_stream(self, folder: str) -> StreamFile:
+        """Begin a file in `folder` whose name is given at the end, when its content is known."""
+        ...
+
+    def create_log(self, key: str, lock: Lock) -> Appender:
+        """Create an empty log that was not there, its folder included, and lock it where the medium has locks."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        ...
+
+    def remove_folder(self, key: str) -> bool:
+        """Remove a folder if it is empty; return whether it is gone."""
+        ...
+
+
+class StreamFile(Protocol):
+    """An unfinished file: a place to write to that becomes visible at the end."""
+
+    sink: BinaryIO
+
+    def commit(self, key: str) -> None:
+        """Put it in place under `key`, in the folder where it was begun, replacing what was there.
+
+        Durability: durable on return.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove it; idempotent, and nothing after `commit`."""
+        ...

@@ -1,0 +1,211 @@
+"""A store on a path of the operating system: a disk, or a mounted network drive."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from threading import Lock
+from typing import BinaryIO, Final
+
+from localtrack.errors import StorageError
+from localtrack.format.layout import TEMPORARY_PREFIX
+from localtrack.storage.base import Entry
+from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.locallog import LocalLog, sync_folder
+
+_NO_HARD_LINKS: Final = frozenset(
+    [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
+)
+
+
+class LocalStorage:
+    """Direct file operations below one folder."""
+
+    can_append = True
+    is_local = True
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.uri = self.root
+
+    def path(self, key: str) -> str:
+        """See `Storage.path`."""
+        return f"{self.root}/{key}" if key else self.root
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        with self._reading(key), open(self.path(key), "rb", buffering=0) as file:
+            return file.readall()
+
+    def open(self, key: str) -> BinaryIO:
+        """See `Storage.open`."""
+        with self._reading(key):
+            return open(self.path(key), "rb")
+
+    def exists(self, key: str) -> bool:
+        """See `Storage.exists`."""
+        return os.path.exists(self.path(key))
+
+    def entries(self, key: str) -> list[Entry]:
+        """See `Storage.entries`."""
+        found: list[Entry] = []
+        with mapped_errors(f"Listing {show_path(self.path(key))}"):
+            try:
+                listing = os.scandir(self.path(key))
+            except (FileNotFoundError, NotADirectoryError):
+                return found
+            with listing:
+                for item in listing:
+                    try:
+                        stat = item.stat()
+                        is_folder = item.is_dir()
+                    except FileNotFoundError:
+                        continue  # removed since it was listed, or a link that leads nowhere
+                    size = 0 if is_folder else stat.st_size
+                    found.append(Entry(item.name, is_folder, size, stat.st_mtime_ns // 1_000_000))
+        return found
+
+    def names(self, key: str) -> list[str]:
+        """Return the names in a folder, nothing more: one system call where `entries` makes one a name."""
+        with mapped_errors(f"Listing {show_path(self.path(key))}"):
+            try:
+                return os.listdir(self.path(key))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def make_folder(self, key: str) -> None:
+        """See `Storage.make_folder`."""
+        with mapped_errors(f"Making the folder {show_path(self.path(key))}"):
+            os.makedirs(self.path(key), exist_ok=True)
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        self._put(key, data, os.replace)
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """See `Storage.write_new`."""
+        if self.exists(key):
+            return False
+        return self._put(key, data, self._link_new)
+
+    def write_stream(self, folder: str) -> LocalStreamFile:
+        """See `Storage.write_stream`."""
+        self.make_folder(folder)
+        return LocalStreamFile(self, folder)
+
+    def create_log(self, key: str, lock: Lock) -> LocalLog:
+        """See `Storage.create_log`."""
+        path = self.path(key)
+        with mapped_errors(f"Creating {show_path(path)}"):
+            return LocalLog.create(key, path, self.root, lock)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`."""
+        with mapped_errors(f"Removing {show_path(self.path(key))}"):
+            try:
+                os.unlink(self.path(key))
+            except FileNotFoundError:
+                pass
+
+    def remove_folder(self, key: str) -> bool:
+        """See `Storage.remove_folder`."""
+        with mapped_errors(f"Removing the folder {show_path(self.path(key))}"):
+            try:
+                os.rmdir(self.path(key))
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False
+                raise
+        return True
+
+    def _put(self, key: str, data: bytes, place: Callable[[str, str], object]) -> bool:
+        folder = key.rpartition("/")[0]
+        self.make_folder(folder)
+        stream = LocalStreamFile(self, folder)
+        try:
+            with mapped_errors(f"Writing {show_path(self.path(key))}"):
+                stream.sink.write(data)
+            return stream.commit(key, place=place)
+        finally:
+            stream.discard()
+
+    @staticmethod
+    def _link_new(temporary: str, path: str) -> bool:
+        """Give a finished temporary file its name unless the name is taken; return whether it got it."""
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            # FAT, some FUSE and SMB mounts have no hard links. Whoever can create the empty claim may rename over it.
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            except FileExistsError:
+                return False
+            os.replace(temporary, path)
+        return True
+
+    def _reading(self, key: str) -> _Reading:
+        return _Reading(self.path(key))
+
+
+class _Reading:
+    """Like `mapped_errors`, but lets `FileNotFoundError` pass: that is an answer."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, NotADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "No such file", self._path) from error
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | StorageError):
+            with mapped_errors(f"Reading {show_path(self._path)}"):
+                raise error
+
+
+class LocalStreamFile:
+    """An unfinished file in the folder where it will lie, so that a rename can put it in place."""
+
+    def __init__(self, storage: LocalStorage, folder: str) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._temporary: str | None = storage.path(f"{folder}/{TEMPORARY_PREFIX}{secrets.token_hex(8)}".lstrip("/"))
+        with mapped_errors(f"Creating a file in {show_path(storage.path(folder))}"):
+            fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self.sink: BinaryIO = os.fdopen(fd, "w+b")
+
+    def commit(self, key: str, *, place: Callable[[str, str], object] = os.replace) -> bool:
+        """See `StreamFile.commit`. With another `place` return what that returned."""
+        assert self._temporary is not None
+        path = self._storage.path(key)
+        with mapped_errors(f"Writing {show_path(path)}"):
+            self.sink.flush()
+            os.fsync(self.sink.fileno())
+            self.sink.close()
+            placed = place(self._temporary, path)
+            if placed is None:  # renamed: nothing is left to discard
+                self._temporary = None
+            sync_folder(os.path.dirname(path))
+        return placed is None or bool(placed)
+
+    def discard(self) -> None:
+        """See `StreamFile.discard`."""
+        try:
+            self.sink.close()
+        except OSError:
+            pass  # what could not be flushed was not wanted any more
+        if self._temporary is not None:
+            temporary, self._temporary = self._temporary, None
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass  # a `.tmp-` file that stays is ignored by readers, and removed by gc

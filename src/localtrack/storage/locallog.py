@@ -1,0 +1,276 @@
+"""An appending file of the operating system. FORMAT.md sections 5.3 and 13."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from threading import Lock
+from typing import Any, Final
+
+from localtrack.errors import StorageError
+from localtrack.format.lines import encode_span, encode_torn
+from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
+
+_fcntl: Any
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows
+    _fcntl = None
+
+SPAN_BYTES: Final = 64 * 1024
+"""After so many bytes a `c` record with their checksum is written."""
+
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class LocalLog:
+    """See `Appender`. Keeps what no sync has covered in memory, because a failed sync may drop it from the page cache."""
+
+    __slots__ = (
+        "_crc",
+        "_fd",
+        "_lock",
+        "_root",
+        "_span",
+        "_span_bytes",
+        "_span_start",
+        "_span_synced",
+        "_sync_failed",
+        "_synced_folders",
+        "_torn",
+        "_unsynced",
+        "is_locked",
+        "key",
+        "path",
+        "size",
+    )
+
+    def __init__(self, key: str, path: str, root: str, fd: int, lock: Lock) -> None:
+        self.key = key
+        self.path = path
+        self.size = 0
+        self.is_locked = _try_lock(fd)
+        self._fd = fd
+        self._root = root
+        self._lock = lock
+        self._synced_folders = False
+        self._sync_failed = False
+        self._torn = 0  # bytes of a partial record at the end of the file
+        self._crc = 0  # of all bytes before the span
+        self._span: list[bytes] = []  # what was written since the last `c` record
+        self._span_start = 0
+        self._span_bytes = 0
+        self._span_synced = 0  # how many items of the span a sync has covered
+        self._unsynced: list[bytes] = []  # earlier spans that no sync has covered
+
+    @classmethod
+    def create(cls, key: str, path: str, root: str, lock: Lock) -> LocalLog:
+        """Create the file, and its folders where they are missing."""
+        try:
+            fd = os.open(path, _FLAGS, 0o666)
+        except FileNotFoundError:
+            folder = os.path.dirname(path)
+            try:
+                os.mkdir(folder)
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+            except FileExistsError:
+                pass
+            fd = os.open(path, _FLAGS, 0o666)
+        return cls(key, path, root, fd, lock)
+
+    def append(self, data: bytes, *, is_last: bool = False) -> None:
+        """See `Appender.append`."""
+        if self._torn:
+            self.settle()
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise to_storage_error(error, f"Writing {show_path(self.path)}") from error
+        if written != len(data):
+            self._write_rest(data, written)
+            return
+        self.size += written
+        self._span.append(data)
+        self._span_bytes += written
+        if self._span_bytes >= SPAN_BYTES and not is_last:
+            self._end_span()
+
+    def settle(self) -> None:
+        """See `Appender.settle`."""
+        if self._torn:
+            self._write(encode_torn(self._torn))
+            self._torn = 0
+
+    def recall(self) -> bytes | None:
+        """See `Appender.recall`."""
+        return b"".join(self._span) if self._span_start == 0 else None
+
+    def checksum(self) -> int:
+        """See `Appender.checksum`."""
+        return zlib.crc32(b"".join(self._span), self._crc)
+
+    def is_in_place(self) -> bool:
+        """See `Appender.is_in_place`."""
+        try:
+            there, here = os.stat(self.path), os.fstat(self._fd)
+        except OSError:
+            return False
+        return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+
+    def take_unsynced(self) -> bytes:
+        """See `Appender.take_unsynced`."""
+        return b"".join([*self._unsynced, *self._span[self._span_synced :]])
+
+    @property
+    def unsynced_bytes_count(self) -> int:
+        """How many bytes wait for a sync, roughly."""
+        return sum(map(len, self._unsynced)) + self._span_bytes
+
+    def sync(self) -> None:
+        """See `Appender.sync`."""
+        if self._sync_failed:  # another try may seem to succeed although the data is gone from the cache
+            raise StorageError(f"{show_path(self.path)} could not be synced before.")
+        with self._lock:
+            spans, items, start, fd = len(self._unsynced), len(self._span), self._span_start, self._fd
+            # The owner may close its descriptor meanwhile; data can be synced through any descriptor of the file.
+            fd = os.dup(fd) if fd >= 0 else -1
+        if fd < 0:  # FileNotFoundError passes: a closed file that is gone was sealed or packed, durably
+            fd = os.open(self.path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        with mapped_errors(f"Syncing {show_path(self.path)}"):
+            try:
+                os.fsync(fd)
+            except OSError:
+                self._sync_failed = True
+                raise
+            finally:
+                os.close(fd)
+            if not self._synced_folders:
+                sync_folders_of(self.path, self._root)
+                self._synced_folders = True
+        with self._lock:
+            del self._unsynced[:spans]
+            # If the span ended meanwhile its block stays as a whole: what is written again twice counts once.
+            if self._span_start == start:
+                self._span_synced = items
+
+    def touch(self) -> None:
+        """Show on other hosts that the writer is alive."""
+        if self._fd >= 0:
+            os.utime(self._fd if os.utime in os.supports_fd else self.path)
+
+    def close(self) -> None:
+        """See `Appender.close`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with mapped_errors(f"Closing {show_path(self.path)}"):  # a network drive may report a lost write only here
+                os.close(fd)
+
+    def abandon(self) -> None:
+        """Let go of the file without a trace: for the child of a fork, whose parent goes on writing."""
+        self.close()
+        self._span, self._unsynced = [], []
+
+    def _write(self, data: bytes) -> None:
+        """Write something small in front of, or behind, what was asked for."""
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise to_storage_error(error, f"Writing {show_path(self.path)}") from error
+        if written != len(data):
+            self._write_rest(data, written)
+            return
+        self._count(data)
+
+    def _write_rest(self, data: bytes, written: int) -> None:
+        """Go on after a short write; if that fails, keep account of what is in the file."""
+        while written < len(data):
+            try:
+                written += os.write(self._fd, data[written:])
+            except OSError as error:
+                whole = data.rfind(b"\n", 0, written) + 1
+                if data[:1] == b"\n" and whole <= 1:  # a `torn` record in front: its line break alone is no line
+                    whole = 0
+                self._torn = self._torn + written if whole == 0 else written - whole
+                self._count(data[:written])
+                raise to_storage_error(error, f"Writing {show_path(self.path)}") from error
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
+        self.size += len(data)
+        self._span.append(data)
+        self._span_bytes += len(data)
+
+    def _end_span(self) -> None:
+        block = b"".join(self._span)
+        start, self._span_start = self._span_start, self.size
+        self._crc = zlib.crc32(block, self._crc)
+        self._unsynced.append(block)
+        self._span, self._span_bytes, self._span_synced = [], 0, 0
+        try:
+            self._write(encode_span(start, self.size, zlib.crc32(block)))
+        except StorageError:
+            pass  # the caller's record is in the file; the next record says what is torn, the next span has its checksum
+
+
+_durable_folders: set[str] = set()
+"""Folders above the run folders whose names this process has made durable."""
+
+
+def sync_folders_of(path: str, root: str) -> None:
+    """Make the name of a file durable, with the folders between it and the store's root."""
+    folder = os.path.dirname(path)
+    sync_folder(folder)
+    depth = 0
+    while len(folder) > len(root):
+        folder = os.path.dirname(folder)
+        depth += 1
+        if depth == 1 or folder not in _durable_folders:
+            sync_folder(folder)
+        if depth > 1:
+            _durable_folders.add(folder)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "nt":
+        return  # Windows cannot open folders, and makes names durable by itself
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync folders
+            raise
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    """Take the lock that shows readers on this machine that the writer is alive."""
+    if _fcntl is None:
+        return False
+    try:
+        _fcntl.flock(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except OSError:
+        return False  # a file system without locks: readers then look at the process itself
+    return True
+
+
+def is_locked(path: str) -> bool | None:
+    """Return whether some process on this machine holds the writer's lock on a file; None if that cannot be told."""
+    if _fcntl is None:
+        return None
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        _fcntl.flock(fd, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return False

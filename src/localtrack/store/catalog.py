@@ -1,0 +1,253 @@
+"""The experiments of a store and the life cycle of its runs: what `experiments/` and `edits/` say, and how to add to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from localtrack.errors import AlreadyExistsError, ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError
+from localtrack.format.documents import ExperimentDocument, parse_experiment
+from localtrack.format.edits import Edit, EditsState, ExperimentState, fold_edits, read_edits
+from localtrack.format.ids import encode_experiment_id, parse_experiment_id
+from localtrack.format.layout import EDITS, EXPERIMENTS, edits_key, parse_run_file
+from localtrack.format.lines import EDITS as EDITS_HEADER
+from localtrack.format.names import (
+    MAX_EXPERIMENT_TAG_VALUE_CHARS,
+    validate_experiment_name,
+    validate_key,
+    validate_value,
+)
+from localtrack.store.logparts import list_logs, read_log
+from localtrack.store.process_log import ProcessLog
+from localtrack.store.site import Site, ensure_experiment_file
+from localtrack.types import Finding
+
+
+class Catalog:
+    """Experiments and life cycles of one store, as this process sees and changes them. Thread-safe."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._log = ProcessLog(site, EDITS_HEADER, edits_key)
+        self._lock = threading.RLock()
+        self._documents: dict[str, ExperimentDocument] = {}
+        self._edits: dict[str, tuple[int, list[Edit], list[str], bool]] = {}
+        self._adopted: dict[str, ExperimentDocument] = {}
+        self._state: EditsState | None = None
+        self.findings: list[Finding] = []
+        """What was wrong with the files, as of the last `read`."""
+
+    def read(self) -> EditsState:
+        """Return what the edits add up to now, having read what is new.
+
+        Raises:
+            FormatError: An edit can only be understood by a newer version, so that any answer might be wrong.
+        """
+        with self._lock:
+            changed = self._read_documents()
+            changed |= self._read_edit_files()
+            if changed or self._state is None:
+                edits = (edit for _, edits, _, _ in self._edits.values() for edit in edits)
+                self._state = fold_edits(edits, {**self._adopted, **self._documents})
+            for name, (_, _, problems, is_newer) in self._edits.items():
+                if is_newer:
+                    raise FormatError(
+                        f"{EDITS}/{name}: {problems[-1]}.", code=ErrorCode.NEWER_FORMAT, hint="Update localtrack."
+                    )
+            return self._state
+
+    def adopt(self, experiments: Iterable[ExperimentDocument]) -> None:
+        """Make known the experiments that run folders name and that have no document, as after a run was dropped in."""
+        with self._lock:
+            for document in experiments:
+                if document.experiment_id not in self._documents and document.experiment_id not in self._adopted:
+                    self._adopted[document.experiment_id] = document
+                    self._state = None
+
+    def find(self, experiment_id: object) -> ExperimentState:
+        """Return an experiment, deleted ones too, else raise `NotFoundError`."""
+        key = parse_experiment_id(experiment_id)
+        experiment = self.read().experiments.get(key)
+        if experiment is None:
+            raise NotFoundError(
+                f"There is no experiment with the id {key} in {self._site.storage.uri}.",
+                code=ErrorCode.EXPERIMENT_NOT_FOUND,
+            )
+        return experiment
+
+    def find_by_name(self, name: str) -> ExperimentState | None:
+        """Return the experiment that is shown under a name, deleted ones too; None if there is none."""
+        name = validate_experiment_name(name)
+        return next((e for e in self.read().experiments.values() if e.name == name), None)
+
+    def create(self, name: str, *, user: str = "", tags: Mapping[str, Any] | None = None) -> ExperimentState:
+        """Make an experiment.
+
+        Raises:
+            AlreadyExistsError: The name is taken, if only by a deleted one. (Two processes that make it at the same moment make the same one.)
+
+        Durability: its document is durable on return; the rest as the store's setting says.
+        """
+        self._site.require_open()
+        name = validate_experiment_name(name)
+        checked_tags = _validate_tags(tags or {})
+        with self._lock:
+            known = self.find_by_name(name)
+            if known is not None:
+                deleted = " It is deleted; restore it, or use another name." if known.is_deleted else ""
+                raise AlreadyExistsError(
+                    f"The experiment {name!r} already exists, with id {known.experiment_id}.", hint=deleted.strip()
+                )
+            document = self._choose_id(name)
+            ensure_experiment_file(self._site.storage, document)
+            self._append(
+                ("created", {"name": name, "generation": document.generation, "user": user}, document.experiment_id),
+                *([("tagged", {"tags": checked_tags}, document.experiment_id)] if checked_tags else []),
+            )
+            return self.find(document.experiment_id)
+
+    def ensure(self, name: str, *, user: str = "") -> ExperimentState:
+        """Return the experiment of a name, making it if there is none. Any number of processes may do so at once.
+
+        Raises:
+            StateError: It is deleted.
+        """
+        experiment = self.find_by_name(name)
+        if experiment is None:
+            try:
+                return self.create(name, user=user)
+            except AlreadyExistsError:  # made by another process since
+                experiment = self.find_by_name(name)
+                assert experiment is not None
+        return require_active(experiment)
+
+    def rename(self, experiment_id: object, name: str, *, user: str = "") -> None:
+        """Give an experiment another name.
+
+        Raises:
+            StateError: It is deleted.
+            AlreadyExistsError: The name is taken.
+        """
+        name = validate_experiment_name(name)
+        with self._lock:
+            experiment = require_active(self.find(experiment_id))
+            other = self.find_by_name(name)
+            if other is not None and other.experiment_id != experiment.experiment_id:
+                raise AlreadyExistsError(
+                    f"The experiment {name!r} already exists, with id {other.experiment_id}.", hint="Choose another name."
+                )
+            self._append(("renamed", {"name": name, "user": user}, experiment.experiment_id))
+
+    def tag(self, experiment_id: object, tags: Mapping[str, Any]) -> None:
+        """Set tags of an experiment; a value of None deletes one."""
+        checked = _validate_tags(tags)
+        with self._lock:
+            experiment = require_active(self.find(experiment_id), error=InvalidInputError)
+            self._append(("tagged", {"tags": checked}, experiment.experiment_id))
+
+    def delete(self, experiment_id: object, *, user: str = "") -> None:
+        """Delete an experiment and so its runs; one that is deleted already stays so."""
+        with self._lock:
+            experiment = self.find(experiment_id)
+            if not experiment.is_deleted:
+                self._append(("deleted", {"user": user}, experiment.experiment_id))
+
+    def restore(self, experiment_id: object, *, user: str = "") -> None:
+        """Take back the deletion of an experiment, and that of all its runs, as MLflow does."""
+        with self._lock:
+            experiment = self.find(experiment_id)
+            self._append(("restored", {"user": user}, experiment.experiment_id))
+
+    def mark_runs(self, op: str, run_ids: list[str], *, user: str = "") -> None:
+        """Record that runs were `deleted` or `restored`, any number of them in one record."""
+        self._site.require_open()
+        with self._lock:
+            stamp = self._next_stamp()
+            payload = {"op": op, "runs": run_ids, "time_ms": self._site.clock(), "user": user}
+            self._log.append(["runs", stamp, payload], stamp=stamp)
+            self._state = None
+
+    def close(self) -> None:
+        """Let go of this process's edits file."""
+        self._log.close()
+
+    def _append(self, *edits: tuple[str, dict[str, Any], str]) -> None:
+        self._site.require_open()
+        stamp, now_ms = self._next_stamp(), self._site.clock()
+        records: list[list[Any]] = [
+            ["experiment", stamp + n, {"id": experiment_id, "op": op, "time_ms": now_ms, **payload}]
+            for n, (op, payload, experiment_id) in enumerate(edits)
+        ]
+        self._log.append(*records, stamp=stamp)
+        self._state = None
+
+    def _next_stamp(self) -> int:
+        return max(self._site.clock(), self.read().greatest_stamp + 1)
+
+    def _choose_id(self, name: str) -> ExperimentDocument:
+        known = self.read().experiments
+        generation = 0
+        while encode_experiment_id(name, generation) in known:
+            generation += 1
+        return ExperimentDocument(encode_experiment_id(name, generation), name, generation)
+
+    def _read_documents(self) -> bool:
+        changed = False
+        self.findings = []
+        for entry in self._site.storage.entries(EXPERIMENTS):
+            experiment_id, _, extension = entry.name.rpartition(".")
+            if entry.is_folder or extension != "json" or experiment_id in self._documents:
+                continue
+            key = f"{EXPERIMENTS}/{entry.name}"
+            try:
+                document = parse_experiment(self._site.storage.read(key), where=key)
+            except FileNotFoundError:
+                continue  # removed since it was listed
+            except FormatError as error:
+                self.findings.append(Finding(key, str(error)))
+                continue
+            if document.experiment_id != experiment_id:
+                self.findings.append(Finding(key, f"it names another experiment, {document.experiment_id!r}"))
+                continue
+            self._documents[experiment_id] = document
+            changed = True
+        return changed
+
+    def _read_edit_files(self) -> bool:
+        changed = False
+        for name, size in list_logs(self._site.storage, EDITS).items():
+            known = self._edits.get(name)
+            file = parse_run_file(name)
+            if (known is not None and known[0] == size) or file is None or file.kind != "log":
+                continue
+            data = read_log(self._site.storage, f"{EDITS}/{name}")
+            edits, lines = read_edits(data, writer=file.writer)
+            self._edits[name] = (size, edits, lines.problems, lines.newer)
+            changed = True
+        self.findings += [
+            Finding(f"{EDITS}/{name}", problem) for name, (_, _, problems, _) in self._edits.items() for problem in problems
+        ]
+        return changed
+
+
+def require_active(
+    experiment: ExperimentState, *, error: type[StateError] | type[InvalidInputError] = StateError
+) -> ExperimentState:
+    """Return the experiment if it is not deleted, else raise."""
+    if experiment.is_deleted:
+        raise error(
+            f"The experiment {experiment.name!r} ({experiment.experiment_id}) is deleted.",
+            code=ErrorCode.EXPERIMENT_DELETED,
+            hint="Restore it, or use another one.",
+        )
+    return experiment
+
+
+def _validate_tags(tags: Mapping[str, Any]) -> dict[str, str | None]:
+    return {
+        validate_key(key, "tag"): None
+        if value is None
+        else validate_value(value, "experiment tag", key, MAX_EXPERIMENT_TAG_VALUE_CHARS, truncate=False)
+        for key, value in tags.items()
+    }

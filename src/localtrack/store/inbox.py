@@ -1,0 +1,61 @@
+"""Notices for whoever keeps an index: which runs change, and what they came to. FORMAT.md section 10."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from typing import Any
+
+from localtrack.errors import StorageError
+from localtrack.format.layout import inbox_key
+from localtrack.format.lines import INBOX
+from localtrack.store.process_log import ProcessLog
+from localtrack.store.site import Site
+
+_log = logging.getLogger("localtrack")
+
+
+class Inbox:
+    """This process's notices in one store."""
+
+    def __init__(self, site: Site) -> None:
+        self._log = ProcessLog(site, INBOX, inbox_key)
+        _alive.add(self)
+
+    def notice_open(self, run_id: str, experiment_id: str) -> None:
+        """Say that this process is about to write to a run. Must come before it does."""
+        self._log.append(["open", run_id, experiment_id])
+
+    def notice_closed(self, run_id: str, writer: str, bytes_count: int, row: dict[str, Any] | None) -> None:
+        """Say that this process has closed a log of a run.
+
+        Args:
+            run_id: The run.
+            writer: The writer of the log.
+            bytes_count: The log's size.
+            row: What the log folds to, if it is known.
+        """
+        try:
+            self._log.append(["close", run_id, writer, bytes_count, row])
+        except StorageError as error:  # the log itself says all of it
+            _log.debug("localtrack: no notice of the end of run %s: %s", run_id, error)
+
+    def close(self) -> None:
+        """Say goodbye, if anything was said."""
+        if self._log.writer is None:
+            return
+        try:
+            self._log.append(["bye", 0])
+            self._log.close()
+        except StorageError as error:
+            _log.debug("localtrack: no goodbye in the inbox: %s", error)
+
+
+_alive: weakref.WeakSet[Inbox] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for inbox in list(_alive):
+        inbox.close()

@@ -1,0 +1,275 @@
+"""What a run's folder says to somebody who did not write it: alive or dead, whole or damaged. FORMAT.md sections 6 to 8 and 12."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from localtrack.errors import FormatError, StorageError
+from localtrack.format.jsonlines import decode_json
+from localtrack.format.layout import RUNS, RunFile, parse_run_file, run_folder
+from localtrack.format.lines import Lines
+from localtrack.format.metric_fold import Folds, combine_folds, parse_folds
+from localtrack.format.points import PointColumns
+from localtrack.format.run_fold import RunState, fold_run
+from localtrack.format.runlog import RunLog, read_run_log
+from localtrack.storage.base import Entry, Storage
+from localtrack.store.logparts import gather_logs, read_log
+from localtrack.store.sealing import read_chunk
+from localtrack.types import Finding
+
+if TYPE_CHECKING:
+    from localtrack.format.segment import SegmentInfo
+
+_TRIES: Final = 10
+"""How often a folder is listed anew because a file vanished between listing and reading (it was sealed)."""
+
+
+@dataclass(slots=True)
+class WriterFiles:
+    """The files of one writer in a run's folder, as listed."""
+
+    log_name: str | None = None
+    chunks: dict[int, str] = field(default_factory=dict)
+    segments: list[RunFile] = field(default_factory=list)
+
+
+class FileVanishedError(Exception):
+    """A file that was listed is gone: the folder must be listed again."""
+
+
+class RunReading:
+    """A run as its folder was at one moment.
+
+    Points are read when they are asked for. A file that was sealed since then shows as `FileVanishedError`: read the run again.
+    """
+
+    def __init__(self, storage: Storage, folder: str, entries: list[Entry]) -> None:
+        self.storage = storage
+        self.folder = folder
+        self.findings: list[Finding] = []
+        self.is_newer = False
+        self.changed_ms = max((entry.mtime_ms for entry in entries if not entry.is_folder), default=0)
+        self.writers: dict[str, WriterFiles] = {}
+        self.logs: dict[str, RunLog] = {}
+        self.log_bytes: dict[str, int] = {}
+        self.changed_by_writer_ms: dict[str, int] = {}
+        self._sort_files(entries)
+        self._read_logs()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder holds a run: at least one log that can be read."""
+        return bool(self.logs)
+
+    @cached_property
+    def state(self) -> RunState:
+        """What the logs add up to."""
+        state = fold_run(self.logs.values())
+        self.findings += [Finding(self.folder, problem) for problem in state.problems]
+        return state
+
+    @cached_property
+    def folds(self) -> Folds:
+        """What the points of each metric add up to, over all writers."""
+        return combine_folds(self._fold_writer(writer) for writer in sorted(self.writers))
+
+    @property
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """Per writer how many bytes of its log, and how many points there are."""
+        return {writer: (self.log_bytes.get(writer, 0), self._count_points(writer)) for writer in self.writers}
+
+    def note(self, name: str, problem: str) -> None:
+        """Report that something is wrong with a file of the run."""
+        finding = Finding(f"{self.folder}/{name}", problem)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def chunk_points(self, writer: str) -> list[tuple[int, PointColumns]]:
+        """Return, for each chunk of a writer that no sound segment covers, the number of its first point and its points."""
+        covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}
+        found: list[tuple[int, PointColumns]] = []
+        for number, name in sorted(self.writers[writer].chunks.items()):
+            if number in covered:
+                continue
+            file = RunFile(name, "chunk", writer, number, number)
+            points, lines, _ = read_chunk(self._read(name), file, run_id=self._run_id(writer))
+            self._take_problems(name, lines)
+            if lines.header is not None:
+                found.append((lines.header["first"], points))
+        return found
+
+    def sound_segments(self, writer: str) -> list[tuple[RunFile, SegmentInfo]]:
+        """Return the segments of a writer that count, widest first, with what their footers say."""
+        files = self.writers[writer].segments
+        if not files:
+            return []
+        from localtrack.format.segment import read_info
+
+        found: list[tuple[RunFile, SegmentInfo]] = []
+        covered: set[int] = set()
+        for file in sorted(files, key=lambda f: (f.first - f.last, f.first, f.name)):
+            chunks = set(range(file.first, file.last + 1))
+            if chunks <= covered:
+                continue
+            try:
+                with self.storage.open(f"{self.folder}/{file.name}") as source:
+                    info = read_info(source)
+            except FileNotFoundError:
+                raise FileVanishedError(file.name) from None
+            except (FormatError, StorageError) as error:
+                self.note(file.name, str(error))
+                continue
+            if (info.writer, info.chunks) != (writer, (file.first, file.last)) or info.run != self._run_id(writer):
+                self.note(file.name, "its footer does not fit its name")
+                continue
+            covered |= chunks
+            found.append((file, info))
+        return found
+
+    def _sort_files(self, entries: list[Entry]) -> None:
+        for name in gather_logs(entries):
+            file = parse_run_file(name)
+            assert file is not None
+            files = self.writers.setdefault(file.writer, WriterFiles())
+            if file.kind == "log":
+                files.log_name = name
+            else:
+                files.chunks[file.first] = name
+        for entry in entries:
+            file = parse_run_file(entry.name)
+            if file is None:
+                continue
+            changed_ms = max(self.changed_by_writer_ms.get(file.writer, 0), entry.mtime_ms)
+            self.changed_by_writer_ms[file.writer] = changed_ms
+            if file.kind == "segment" and not entry.is_folder:
+                self.writers.setdefault(file.writer, WriterFiles()).segments.append(file)
+
+    def _read_logs(self) -> None:
+        wanted = self.folder.rpartition("/")[2]
+        for writer, files in self.writers.items():
+            if files.log_name is None:
+                self.note(f"{writer}.jsonl", "the log is missing; points of its writer are there")
+                continue
+            data = self._read(files.log_name)
+            log = read_run_log(data, writer=writer)
+            lines = log.lines if isinstance(log, RunLog) else log
+            self.log_bytes[writer] = lines.whole_bytes_count
+            if isinstance(log, RunLog) and run_folder(log.header["run"]) != self.folder:
+                if wanted != run_folder(log.header["run"]).rpartition("/")[2] or not self.logs:
+                    self.note(files.log_name, f"it belongs into {run_folder(log.header['run'])}")
+                continue
+            if isinstance(log, RunLog) and not lines.newer:
+                self.logs[writer] = log
+            self._take_problems(files.log_name, lines)
+
+    def _run_id(self, writer: str) -> str | None:
+        log = self.logs.get(writer)
+        if log is not None:
+            return str(log.header["run"])
+        return next((str(log.header["run"]) for log in self.logs.values()), None)
+
+    def _take_problems(self, name: str, lines: Lines) -> None:
+        self.is_newer |= lines.newer
+        for problem in lines.problems:
+            self.note(name, problem)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return read_log(self.storage, f"{self.folder}/{name}")
+        except FileNotFoundError:
+            raise FileVanishedError(name) from None
+
+    def _fold_writer(self, writer: str) -> Folds:
+        log = self.logs.get(writer)
+        if log is not None and log.lines.closed is not None and log.lines.closed.get("fold") is not None:
+            try:
+                return parse_folds(log.lines.closed["fold"])
+            except ValueError as error:
+                self.note(f"{writer}.jsonl", str(error))
+        parts: list[Folds] = [log.points.fold()] if log is not None else []
+        segments = self.sound_segments(writer)
+        if segments and (any(info.keys is None for _, info in segments) or _do_overlap(segments)):
+            from localtrack.store.history import read_writer_points
+            from localtrack.format.segment import fold_table
+
+            return fold_table(read_writer_points(self, writer))
+        parts += [dict(info.keys or {}) for _, info in segments]
+        parts += [_fold_columns(points) for _, points in self.chunk_points(writer)]
+        return combine_folds(parts)
+
+    def _count_points(self, writer: str) -> int:
+        log = self.logs.get(writer)
+        if log is not None and log.lines.closed is not None:
+            return int(log.lines.closed.get("points_all", 0))
+        ends = [len(log.points) if log is not None else 0]
+        ends += [info.first + info.points for _, info in self.sound_segments(writer)]
+        ends += [first + len(points) for first, points in self.chunk_points(writer)]
+        return max(ends)
+
+
+def read_run(storage: Storage, run_id: str) -> RunReading | None:
+    """Return a run as it is now, or None if there is none of that id."""
+    return read_folder(storage, run_folder(run_id))
+
+
+def read_folder(storage: Storage, folder: str) -> RunReading | None:
+    """Return the run in a folder as it is now, or None if it holds none."""
+    for _ in range(_TRIES):
+        entries = storage.entries(folder)
+        try:
+            reading = RunReading(storage, folder, entries)
+        except FileVanishedError:
+            continue
+        return reading if reading.is_run or reading.findings else None
+    raise StorageError(f"The folder {storage.path(folder)} changes faster than it can be read.")
+
+
+def list_run_folders(storage: Storage) -> list[str]:
+    """Return the keys of all folders that may hold a run, in order."""
+    from localtrack.format.layout import is_day_folder
+
+    folders: list[str] = []
+    for day in sorted(entry.name for entry in storage.entries(RUNS) if entry.is_folder and is_day_folder(entry.name)):
+        folders += sorted(f"{RUNS}/{day}/{name}" for name in storage.names(f"{RUNS}/{day}"))
+    return folders
+
+
+def first_header(data: bytes) -> dict[str, object] | None:
+    """Return the header in the first line of a log, without reading the rest; None if it is not whole or sound."""
+    line, found, _ = data.partition(b"\n")
+    try:
+        record = decode_json(line)
+    except ValueError:
+        return None
+    return record[1] if found and type(record) is list and len(record) == 2 and type(record[1]) is dict else None
+
+
+def _do_overlap(segments: list[tuple[RunFile, SegmentInfo]]) -> bool:
+    ranges = sorted(info.chunks for _, info in segments)
+    return any(a[1] >= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+_FOLD_IN_ARROW_COUNT: Final = 20_000
+"""From so many points on, loading PyArrow pays."""
+
+
+def _fold_columns(points: PointColumns) -> Folds:
+    if len(points) < _FOLD_IN_ARROW_COUNT:
+        return points.fold()
+    from array import array
+
+    from localtrack.format.segment import build_table, fold_table
+
+    numbers = array("q", range(len(points)))
+    return fold_table(
+        build_table(
+            points.key_names,
+            points.key_index,
+            number=numbers,
+            step=points.step,
+            timestamp_ms=points.timestamp_ms,
+            value=points.value,
+        )
+    )

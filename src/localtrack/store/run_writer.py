@@ -1,0 +1,611 @@
+"""This process's hand in one run: it appends what is logged, and closes and seals at the end. FORMAT.md sections 6, 7 and 13.
+
+The path of one point (`log_point`) is the hottest of the package: one dictionary look-up, one format, one `write`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from localtrack.errors import ErrorCode, InvalidInputError, StateError, StorageError
+from localtrack.format.documents import ExperimentDocument
+from localtrack.format.headers import encode_closed, encode_header, select_resent
+from localtrack.format.jsonlines import decode_json, encode_record, encode_value
+from localtrack.format.layout import chunk_name, log_name, run_folder
+from localtrack.format.lines import LOG, POINTS
+from localtrack.format.metric_fold import Folds, combine_folds, encode_folds
+from localtrack.format.names import MAX_INT64, MIN_INT64, validate_key
+from localtrack.format.points import PointReader
+from localtrack.format.run_fold import RunState
+from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
+from localtrack.storage.base import Appender
+from localtrack.storage.syncer import syncer
+from localtrack.store.background import sealer
+from localtrack.store.inbox import Inbox
+from localtrack.store.site import STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer
+
+Point = tuple[str, float, int, int]
+"""Key, value, timestamp in ms, step; checked."""
+
+
+@dataclass(slots=True)
+class _OpenLog:
+    """A log that points can go to, and the key sets that are defined in it."""
+
+    file: Appender
+    base_ms: int
+    sets: dict[str | tuple[str, ...], int] = field(default_factory=dict)
+    next_set: int = 0
+    points_count: int = 0
+
+
+class RunWriter:
+    """Appends to one run. Thread-safe; the child of a fork gets logs of its own.
+
+    Args:
+        site: The store.
+        run_id: The run.
+        experiment: Its experiment, for the header.
+        inbox: Where the notice goes that must come before the first write.
+        known: What the run's other logs say, for a run that exists.
+    """
+
+    def __init__(
+        self, site: Site, run_id: str, experiment: ExperimentDocument, inbox: Inbox, known: RunState | None = None
+    ) -> None:
+        self.site = site
+        self._inbox = inbox
+        self.run_id = run_id
+        self.experiment = experiment
+        self.folder = run_folder(run_id)
+        self.params: dict[str, str] = dict(known.params) if known else {}
+        self.tags: dict[str, str] = dict(known.tags) if known else {}
+        self.writer = ""
+        self.is_closed = False
+        self._is_alone = known is None
+        self._stamp = known.greatest_stamp if known else 0
+        self._lock = threading.Lock()
+        self._clock = site.clock
+        self._log: _OpenLog | None = None
+        self._chunk: _OpenLog | None = None
+        self._chunks_count = 0
+        self._points_count = 0  # of this writer, all its files
+        self._last_ms = 0
+        # What `log_point` needs of the file that points go to now.
+        self._sets: dict[str | tuple[str, ...], int] = {}
+        self._base_ms = 0
+        self._room = 0
+        self._append: Callable[[bytes], None] = self._no_file
+        self._is_synced_each_call = site.durability == "call"
+        _alive.add(self)
+
+    # -- beginning
+
+    def begin(self, *records: list[Any]) -> None:
+        """Create the log and write its header and first records, in one write.
+
+        Args:
+            records: State records without their stamps: `[kind, payload]`.
+        """
+        with self._lock:
+            self._begin_log(records)
+            self._sync_if_asked()
+
+    def _begin_log(self, records: Sequence[list[Any]] = (), *, lost_from: _OpenLog | None = None) -> None:
+        """Create a log of a new writer; with `lost_from`, one that also holds what that file may have lost."""
+        self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
+        writer = new_writer_id()
+        file = self.site.storage.create_log(f"{self.folder}/{log_name(writer)}", self._lock)
+        now_ms = self._clock()
+        log = _OpenLog(file, lost_from.base_ms if lost_from else now_ms)
+        stamp = self._next_stamp(now_ms)
+        header = encode_header(
+            LOG,
+            this_writer(),
+            writer=writer,
+            base_ms=log.base_ms,
+            stamp=stamp,
+            flock=file.is_locked,
+            more={
+                "run": self.run_id,
+                "experiment_id": self.experiment.experiment_id,
+                "experiment_name": self.experiment.name,
+                "generation": self.experiment.generation,
+            },
+        )
+        lines = [header]
+        for kind, payload in records:
+            lines.append(encode_record([kind, self._next_stamp(now_ms), payload]))
+        points_count = 0
+        if lost_from is not None:
+            log.sets, log.next_set = dict(lost_from.sets), lost_from.next_set
+            lines += [_encode_set(number, keys) for keys, number in log.sets.items()]
+            lost = select_resent(lost_from.file.take_unsynced())
+            lines.append(lost)
+            points_count = _count_points(lost)
+        try:
+            file.append(b"".join(lines))
+        except StorageError:
+            file.close()
+            self.site.storage.remove(file.key)
+            raise
+        self.writer, self._log, self._chunk, self._chunks_count = writer, log, None, 0
+        self._points_count = log.points_count = points_count
+        self._last_ms = now_ms
+        syncer.add(file, partial(self._recover, log))
+        self._direct_points_to(log, self.site.log_points_bytes)
+
+    def _direct_points_to(self, log: _OpenLog, limit_bytes: int) -> None:
+        self._sets, self._base_ms, self._append = log.sets, log.base_ms, log.file.append
+        self._room = limit_bytes - log.file.size
+
+    def _no_file(self, data: bytes) -> None:
+        raise AssertionError("the room of a writer without a file is 0, so that it begins one first")
+
+    # -- points
+
+    def log_point(self, key: str, value: Any, step: Any = 0, timestamp_ms: Any = None) -> None:
+        """Append one point. See `ActiveRun.log_metric`."""
+        if type(key) is not str:
+            key = validate_key(key, "metric")
+        if type(value) is not float:
+            value = to_value(value, key)
+        if type(step) is not int or not MIN_INT64 <= step <= MAX_INT64:
+            step = to_step(step)
+        with self._lock:
+            now_ms = self._clock()
+            if timestamp_ms is None:
+                timestamp_ms = now_ms
+            elif type(timestamp_ms) is not int or not 0 <= timestamp_ms <= MAX_INT64:
+                timestamp_ms = to_timestamp_ms(timestamp_ms)
+            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+                self._prepare(now_ms)
+            self._last_ms = now_ms
+            number = self._sets.get(key)
+            if number is None or value - value != 0.0:
+                self._append_points([(key, value, timestamp_ms, step)])
+                return
+            # %a of a float is its shortest exact decimal; orjson takes longer for a list this short.
+            line = b"[%d,%d,%d,%a]\n" % (number, timestamp_ms - self._base_ms, step, value)
+            self._append(line)
+            self._room -= len(line)
+            self._points_count += 1
+            if self._is_synced_each_call:
+                self._sync_if_asked()
+
+    def log_set(self, metrics: Mapping[str, Any], step: Any = 0, timestamp_ms: Any = None) -> None:
+        """Append one point for each key, all with the same step and time, as one record."""
+        keys, values = tuple(metrics), list(metrics.values())
+        if not keys:
+            return
+        if set(map(type, values)) != {float}:
+            values = [to_value(value, str(key)) for key, value in metrics.items()]
+        if type(step) is not int or not MIN_INT64 <= step <= MAX_INT64:
+            step = to_step(step)
+        with self._lock:
+            now_ms = self._clock()
+            timestamp_ms = now_ms if timestamp_ms is None else to_timestamp_ms(timestamp_ms)
+            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+                self._prepare(now_ms)
+            self._last_ms = now_ms
+            lines: list[bytes] = []
+            number = self._find_set(keys, lines)
+            point = [number, timestamp_ms - self._base_ms, step, *values]
+            total = sum(values)
+            if total - total != 0.0:  # a value that is not finite, or a sum that overflows
+                point[3:] = map(encode_value, values)
+            lines.append(encode_record(point))
+            self._write_points(lines, keys, number, len(keys))
+
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Append points as one record."""
+        if not points:
+            return
+        with self._lock:
+            now_ms = self._clock()
+            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+                self._prepare(now_ms)
+            self._last_ms = now_ms
+            self._append_points(points)
+
+    def _append_points(self, points: Sequence[Point]) -> None:
+        lines: list[bytes] = []
+        fresh: dict[str | tuple[str, ...], int] = {}
+        encoded = self._encode_points(points, lines, fresh)
+        lines.append(encode_record(encoded[0] if len(encoded) == 1 else ["p", encoded]))
+        self._append_lines(lines)
+        self._sets.update(fresh)
+        self._points_count += len(points)
+        self._sync_if_asked()
+
+    def _encode_points(
+        self, points: Sequence[Point], lines: list[bytes], fresh: dict[str | tuple[str, ...], int]
+    ) -> list[list[Any]]:
+        """Return points as lists; definitions of keys that are new go to `lines`, their numbers to `fresh`."""
+        encoded: list[list[Any]] = []
+        for key, value, timestamp_ms, step in points:
+            number = self._sets.get(key)
+            if number is None:
+                number = fresh.get(key)
+            if number is None:
+                number = fresh[key] = self._define((validate_key(key, "metric"),), lines)
+            encoded.append([number, timestamp_ms - self._base_ms, step, encode_value(value)])
+        return encoded
+
+    def _find_set(self, keys: tuple[str, ...], lines: list[bytes]) -> int:
+        number = self._sets.get(keys[0] if len(keys) == 1 else keys)
+        if number is None:
+            for key in keys:
+                validate_key(key, "metric")
+            number = self._define(keys, lines)
+        return number
+
+    def _define(self, keys: tuple[str, ...], lines: list[bytes]) -> int:
+        target = self._chunk or self._log
+        assert target is not None
+        number = target.next_set
+        target.next_set += 1  # a number whose definition fails to be written is not used again
+        lines.append(_encode_set(number, keys))
+        return number
+
+    def _write_points(self, lines: list[bytes], keys: tuple[str, ...], number: int, points_count: int) -> None:
+        self._append_lines(lines)
+        if len(lines) > 1:
+            self._sets[keys[0] if len(keys) == 1 else keys] = number
+        self._points_count += points_count
+        self._sync_if_asked()
+
+    def _append_lines(self, lines: list[bytes]) -> None:
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
+        self._append(data)
+        self._room -= len(data)
+
+    def _prepare(self, now_ms: int) -> None:
+        """Before a write: look whether the file is still there after a pause, and begin a new one when it is full."""
+        self._require_open()
+        if self._log is None:
+            self._begin_log()
+        elif not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+            self._look_for_files()
+        if self._room <= 0:
+            self._roll()
+
+    def _look_for_files(self) -> None:
+        assert self._log is not None
+        logs = [log for log in (self._log, self._chunk) if log is not None]
+        if all(log.file.is_in_place() for log in logs):
+            return
+        # Packed or removed by somebody who took this process for dead: what stands there is safe, what comes would not be seen.
+        for log in logs:
+            syncer.remove(log.file)
+            log.file.abandon()
+        self._begin_log()
+
+    def _roll(self) -> None:
+        """Close the chunk that is full, and let the next points go to a new one."""
+        if self._chunk is not None:
+            self._close_chunk()
+            syncer.hurry()  # what waits for a sync is kept in memory
+        number = self._chunks_count
+        assert self._log is not None
+        file = self.site.storage.create_log(f"{self.folder}/{chunk_name(self.writer, number)}", self._lock)
+        now_ms = self._clock()
+        chunk = _OpenLog(file, now_ms)
+        header = encode_header(
+            POINTS,
+            this_writer(),
+            writer=self.writer,
+            base_ms=now_ms,
+            stamp=self._next_stamp(now_ms),
+            flock=file.is_locked,
+            more={"run": self.run_id, "chunk": number, "first": self._points_count},
+        )
+        try:
+            file.append(header)
+        except StorageError:
+            file.close()
+            self.site.storage.remove(file.key)
+            raise
+        if number == 0:
+            self._log.points_count = self._points_count
+        chunk.points_count = self._points_count  # so far; the difference at the end is what the chunk holds
+        self._chunk, self._chunks_count = chunk, number + 1
+        syncer.add(file, partial(self._recover, chunk))
+        self._direct_points_to(chunk, self.site.chunk_bytes)
+
+    def _close_chunk(self) -> None:
+        chunk = self._chunk
+        if chunk is None:
+            return
+        file = chunk.file
+        file.settle()
+        file.append(
+            encode_closed(
+                self._next_stamp(self._clock()),
+                bytes_count=file.size,
+                crc=file.checksum(),
+                points=self._points_count - chunk.points_count,
+            ),
+            is_last=True,
+        )
+        self._chunk = None
+        retire_log(file)
+        sealer.ask(self.site.storage, self.folder, self.writer, self.run_id)
+
+    # -- state
+
+    def set_params(self, params: Mapping[str, str]) -> None:
+        """Append params that are checked already, but for those that have the same value.
+
+        Raises:
+            InvalidInputError: One has another value already; nothing was written.
+        """
+        with self._lock:
+            self._write_state(self._new_params(params), {}, ())
+
+    def set_tags(self, tags: Mapping[str, str | None]) -> None:
+        """Append tags that are checked already; a value of None deletes."""
+        with self._lock:
+            self._write_state({}, tags, ())
+
+    def set_info(self, info: Mapping[str, Any]) -> None:
+        """Append an `info` record."""
+        with self._lock:
+            self._append_state(["info", info])
+            self._sync_if_asked()
+
+    def note_artifact(self, path: str, bytes_count: int, sha256: str) -> None:
+        """Append the record of an artifact that is in place."""
+        with self._lock:
+            self._append_state(["artifact", {"path": path, "bytes": bytes_count, "sha256": sha256}])
+            self._sync_if_asked()
+
+    def log_batch(self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str | None]) -> None:
+        """Append metrics, params and tags that are checked already.
+
+        While the points of a run stay in its log, a batch is one record: there as a whole or not at all, whatever happens.
+        """
+        with self._lock:
+            self._write_state(self._new_params(params), tags, points)
+
+    def _new_params(self, params: Mapping[str, str]) -> dict[str, str]:
+        known = self.params
+        fresh: dict[str, str] = {}
+        for key, value in params.items():
+            old = known.get(key)
+            if old is None:
+                fresh[key] = value
+            elif old != value:
+                raise InvalidInputError(
+                    f"Param {key!r} of run {self.run_id} is {_shortened(old)!r} and cannot be changed to {_shortened(value)!r}.",
+                    code=ErrorCode.PARAM_CHANGED,
+                    hint="Changing param values is not allowed; log it under another key, or as a tag.",
+                )
+        return fresh
+
+    def _write_state(
+        self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]
+    ) -> None:
+        if points and not params and not tags:
+            self._prepare_if_due()
+            self._append_points(points)
+            return
+        if points:
+            self._prepare_if_due()
+        if points and self._chunk is None:
+            self._append_batch(params, tags, points)
+        else:
+            if points:
+                self._append_points(points)
+            self._append_state(*[[kind, items] for kind, items in (("param", params), ("tag", tags)) if items])
+        self.params.update(params)
+        for key, value in tags.items():
+            if value is None:
+                self.tags.pop(key, None)
+            else:
+                self.tags[key] = value
+        self._sync_if_asked()
+
+    def _append_batch(
+        self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]
+    ) -> None:
+        lines: list[bytes] = []
+        fresh: dict[str | tuple[str, ...], int] = {}
+        payload: dict[str, Any] = {"points": self._encode_points(points, lines, fresh)}
+        payload.update({name: items for name, items in (("params", params), ("tags", tags)) if items})
+        lines.append(encode_record(["batch", self._next_stamp(self._clock()), payload]))
+        self._append_lines(lines)
+        self._sets.update(fresh)
+        self._points_count += len(points)
+
+    def _append_state(self, *records: list[Any]) -> None:
+        if not records:
+            return
+        self._prepare_if_due(roll=False)
+        assert self._log is not None
+        now_ms = self._clock()
+        data = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
+        self._log.file.append(data)
+        if self._chunk is None:
+            self._room -= len(data)
+
+    def _prepare_if_due(self, *, roll: bool = True) -> None:
+        now_ms = self._clock()
+        if self._log is None or not 0 <= now_ms - self._last_ms < STILL_THERE_MS or (roll and self._room <= 0):
+            if roll:
+                self._prepare(now_ms)
+            else:
+                self._require_open()
+                if self._log is None:
+                    self._begin_log()
+                else:
+                    self._look_for_files()
+        self._last_ms = now_ms
+
+    def _next_stamp(self, now_ms: int) -> int:
+        self._stamp = max(now_ms, self._stamp + 1)
+        return self._stamp
+
+    def _require_open(self) -> None:
+        self.site.require_open()
+        if self.is_closed:
+            raise StateError(
+                f"Run {self.run_id} has ended.",
+                code=ErrorCode.RUN_ENDED,
+                hint="Resume it with start_run(run_id=…), or start another one.",
+            )
+
+    # -- durability
+
+    def _sync_if_asked(self) -> None:
+        """With durability `call`, wait for the disk. The lock is held by the caller, and let go of meanwhile."""
+        if not self._is_synced_each_call:
+            return
+        logs = [log for log in (self._log, self._chunk) if log is not None]
+        self._lock.release()
+        try:
+            for log in logs:
+                try:
+                    log.file.sync()
+                except StorageError as error:
+                    self._recover(log, log.file, error)
+                    assert self._log is not None
+                    self._log.file.sync()
+        finally:
+            self._lock.acquire()
+
+    def _recover(self, failed: _OpenLog, _file: Appender, _error: StorageError) -> None:
+        """After a failed sync: write what may be lost to the log of a new writer, and go on there."""
+        with self._lock:
+            if failed.file.take_unsynced():
+                old = [log for log in (self._log, self._chunk) if log is not None and log is not failed]
+                self._begin_log(lost_from=failed)
+                for log in old:
+                    retire_log(log.file)
+            syncer.remove(failed.file)
+            failed.file.abandon()
+
+    # -- end
+
+    def close_points(self) -> int:
+        """Close the chunk that is open, and return how many chunks this writer has begun. Points may still follow."""
+        with self._lock:
+            self._close_chunk()
+            if self._log is not None and self._chunks_count:
+                self._room, self._append = 0, self._no_file
+            return self._chunks_count
+
+    def close(self, *records: list[Any], sealed: Folds | None = None) -> tuple[int, Folds | None]:
+        """Append last records and the `Closed` record, in one write, and let go of the log.
+
+        Args:
+            records: State records without their stamps.
+            sealed: What the points in chunks add up to, if there are chunks and it is known.
+
+        Returns:
+            The log's size in bytes, and what all points of this writer add up to, if that is known.
+        """
+        with self._lock:
+            if self._log is None:
+                self._begin_log()
+            log = self._log
+            assert log is not None
+            if self._chunk is not None:
+                self._close_chunk()
+                sealed = None  # points came after `close_points`, and nobody knows what they add up to
+            now_ms = self._clock()
+            file = log.file
+            file.settle()
+            folds = self._fold_log(log, sealed)
+            lines = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
+            closed = encode_closed(
+                self._next_stamp(now_ms),
+                bytes_count=file.size + len(lines),
+                crc=zlib.crc32(lines, file.checksum()),
+                points=log.points_count if self._chunks_count else self._points_count,
+                more={
+                    "chunks": self._chunks_count,
+                    "points_all": self._points_count,
+                    "fold": None if folds is None else encode_folds(folds),
+                },
+            )
+            file.append(lines + closed, is_last=True)
+            self.is_closed = True
+            self._room, self._append = 0, self._no_file
+            size = file.size
+        retire_log(file)
+        if self._is_synced_each_call:
+            syncer.sync_all()
+        return size, folds
+
+    def _fold_log(self, log: _OpenLog, sealed: Folds | None) -> Folds | None:
+        """Return what this writer's points add up to; None if its chunks are not known."""
+        if self._chunks_count and sealed is None:
+            return None
+        if not self._points_count:
+            return {}
+        data = log.file.recall()
+        if data is None:
+            data = self.site.storage.read(log.file.key)
+        reader = PointReader(log.base_ms)
+        for record in reader.take_points(decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")):
+            if record[0] == "batch":
+                for point in record[2].get("points", []):
+                    reader.take_point(point)
+        own = reader.columns.fold()
+        return combine_folds([own, sealed]) if sealed else own
+
+    def forget_after_fork(self) -> None:
+        """In the child of a fork: leave the parent's files to the parent, and begin own ones with the next record."""
+        self._lock = threading.Lock()
+        for log in (self._log, self._chunk):
+            if log is not None:
+                log.file.abandon()
+        self._log = self._chunk = None
+        self._room, self._append = 0, self._no_file
+        self._is_alone = False
+
+    @property
+    def is_alone(self) -> bool:
+        """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
+        return self._is_alone
+
+
+def _encode_set(number: int, keys: str | tuple[str, ...]) -> bytes:
+    return encode_record(["k", number, [keys] if isinstance(keys, str) else list(keys)])
+
+
+def _count_points(lines: bytes) -> int:
+    count = 0
+    for line in lines.splitlines():
+        record = decode_json(line)
+        if type(record[0]) is int:
+            count += len(record) - 3
+        elif record[0] == "p":
+            count += sum(len(point) - 3 for point in record[1])
+        elif record[0] == "batch":
+            count += sum(len(point) - 3 for point in record[2].get("points", []))
+    return count
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+_alive: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for writer in list(_alive):
+        writer.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
