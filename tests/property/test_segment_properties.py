@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 import struct
 from collections import Counter
@@ -11,10 +12,11 @@ from collections.abc import Iterable
 from unittest import mock
 
 import pyarrow as pa
-from hypothesis import event, given
+import pytest
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from localtrack.format import segment, segment_distinct, segment_write
+from localtrack.format import metric_fold, segment, segment_distinct, segment_write
 from localtrack.format.segment import MetricFold, SegmentInfo
 from localtrack.format.segment_distinct import DistinctCheck
 
@@ -90,11 +92,33 @@ def plain_folds(points: list[Point]) -> dict[str, tuple[object, ...]]:
     return {key: comparable(plain_fold([p for p in points if p[0] == key])) for key in sorted({p[0] for p in points})}
 
 
-@given(points=POINTS)
-def test_folds_agree_with_plain_python(points: list[Point]) -> None:
-    folds = segment.fold_table(table_of(points))
+@given(points=POINTS, data=st.data())
+def test_folds_agree_with_plain_python(points: list[Point], data: st.DataObject) -> None:
+    table = table_of(points)
+    order = data.draw(st.permutations(range(len(points))))
+    folds = segment.fold_table(table.take(pa.array(order, pa.int64())))
     assert {key: comparable(fold) for key, fold in folds.items()} == plain_folds(points)
     assert list(folds) == sorted(folds)
+
+
+AT_ONE_TIME = [math.nan, -0.0, 0.0, 5e-324, -5e-324, math.inf, -math.inf, 1.5]
+
+
+@pytest.mark.parametrize("values", list(itertools.product(AT_ONE_TIME, repeat=2)))
+def test_values_at_one_step_and_time_have_one_order(values: tuple[float, float]) -> None:
+    points = [("k", number, 3, 4, value) for number, value in enumerate(values)]
+    wanted = comparable(plain_fold(points))
+    assert comparable(segment.fold_table(table_of(points))["k"]) == wanted
+    first, second = (plain_fold([point]) for point in points)
+    assert comparable(first.combine(second)) == comparable(second.combine(first)) == wanted
+    logged = metric_fold.fold_points((key, step, time, value) for key, _, step, time, value in points)
+    assert comparable(logged["k"]) == wanted
+
+
+@given(points=POINTS)
+def test_folds_of_the_log_and_of_a_segment_are_the_same(points: list[Point]) -> None:
+    logged = metric_fold.fold_points((key, step, time, value) for key, _, step, time, value in points)
+    assert {key: comparable(fold) for key, fold in sorted(logged.items())} == plain_folds(points)
 
 
 @given(points=POINTS.filter(bool), data=st.data())
@@ -182,6 +206,7 @@ def test_repeated_points_in_one_table_are_found_exactly(rows: list[tuple[str, in
     assert checked(points, rows_at_a_time=100) is not repeats(points)
 
 
+@example(rows=[("a", 0, 1, 0.0), ("a", 1, 0, 0.0), ("a", 0, 1, 0.0)], rows_at_a_time=1)  # the clock steps back between
 @given(rows=REPEATING, rows_at_a_time=st.integers(1, 5))
 def test_repeated_points_in_a_stream_are_found(rows: list[tuple[str, int, int, float]], rows_at_a_time: int) -> None:
     points = [(key, number, step, time, value) for number, (key, step, time, value) in enumerate(rows)]
@@ -191,6 +216,7 @@ def test_repeated_points_in_a_stream_are_found(rows: list[tuple[str, int, int, f
     assert checked(clocked, rows_at_a_time=rows_at_a_time) is not repeats(clocked)
 
 
+@example(rows=[("a", step, 0, 0.0) for step in (0, 1, 2, 0)], rows_at_a_time=1, kept_rows=1)  # too many at one time
 @given(rows=REPEATING, rows_at_a_time=st.integers(1, 5), kept_rows=st.integers(0, 2))
 def test_a_check_that_may_keep_little_promises_nothing_false(
     rows: list[tuple[str, int, int, float]], rows_at_a_time: int, kept_rows: int

@@ -160,7 +160,8 @@ def test_damage_in_one_key_leaves_the_others_readable() -> None:
         pytest.param(document(keys=[]), id="keys of another type"),
         pytest.param(document(keys={"a": [1, 2]}), id="a fold too short"),
         pytest.param(document(keys={"a": [400, "nan", 1, 2, 0.5, 0.5]}), id="a number spelled otherwise"),
-        pytest.param(document(keys={"a": [400, 1, 1, 2, 0.5, 0.5]}), id="an integer as value"),
+        pytest.param(document(keys={"a": [400, True, 1, 2, 0.5, 0.5]}), id="a truth value as value"),
+        pytest.param(document(keys={"a": [400, 0.5, 1.0, 2, 0.5, 0.5]}), id="a step with a point"),
         pytest.param(document(keys={"a": [399, 0.5, 1, 2, 0.5, 0.5]}), id="keys that do not add up"),
     ],
 )
