@@ -306,7 +306,7 @@ def test_page_lengths_are_refused_by_both(both: Both, page: int) -> None:
     assert both.theirs("", [], 1, page=page) == both.ours("", [], 1, page=page) == "error"
 
 
-@pytest.mark.parametrize("token", ["e30=", "bm9uc2Vuc2U=", "eyJvZmZzZXQiOiAieCJ9"])
+@pytest.mark.parametrize("token", ["e30=", "bm9uc2Vuc2U=", "eyJvZmZzZXQiOiAieCJ9", "eyJvZmZzZXQiOiAwfQ=="])
 def test_foreign_tokens_are_refused_by_both(both: Both, token: str) -> None:
     assert both.theirs("", [], 1, page=5, token=token) == both.ours("", [], 1, page=5, token=token) == "error"
 

@@ -22,8 +22,8 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "lock_configuration": True,
 }
 
-# By process: a forked child finds the parent's database without the threads behind it, and would wait for them for
-# ever. The parent's stays in the table, since closing it in the child would wait, too.
+# By process: what a forked child finds of the parent's database has lost its threads, and may hold a lock that another
+# thread of the parent had at that moment and that nobody will release. The child leaves it alone, unclosed.
 _databases: dict[int, duckdb.DuckDBPyConnection] = {}
 
 

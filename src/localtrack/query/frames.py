@@ -56,9 +56,9 @@ def to_pandas(rows: Iterable[RunRow]) -> pd.DataFrame:
         "experiment_id": [i.experiment_id for i in infos],
         "status": [i.status for i in infos],
         "artifact_uri": [i.artifact_uri for i in infos],
-        # One by one, not as a whole: pandas then infers the same column types as in MLflow, also for empty columns.
-        "start_time": [pd.to_datetime(i.start_time, unit="ms", utc=True) for i in infos],
-        "end_time": [pd.to_datetime(i.end_time, unit="ms", utc=True) for i in infos],
+        # Moments one by one, not as a column: pandas then infers the same types as for MLflow, also for empty columns.
+        "start_time": [pd.Timestamp(i.start_time, unit="ms", tz="UTC") for i in infos],
+        "end_time": [pd.NaT if i.end_time is None else pd.Timestamp(i.end_time, unit="ms", tz="UTC") for i in infos],
     }
     columns.update(_key_columns(rows, missing=float("nan")))
     return pd.DataFrame(columns)
