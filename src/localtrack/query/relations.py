@@ -15,8 +15,9 @@ milliseconds since 1970.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
+from localtrack.query.columns import ColumnType, column
 from localtrack.types import Experiment, RunRow
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[RunRow] | Sequence[Experiment]
 
-_Type: TypeAlias = Literal["int32", "int64", "double", "string"]
-
-_TALL_COLUMNS: Final[Mapping[str, Mapping[str, _Type]]] = {
+_TALL_COLUMNS: Final[Mapping[str, Mapping[str, ColumnType]]] = {
     "metrics": {
         "row": "int32",
         "key": "string",
@@ -112,8 +111,7 @@ def _picked(values: Mapping[str, Any], keys: Collection[str] | None) -> Iterable
     return [(key, values[key]) for key in keys if key in values]
 
 
-def _table(columns: Mapping[str, tuple[_Type, Sequence[Any]]]) -> pa.Table:
+def _table(columns: Mapping[str, tuple[ColumnType, Sequence[Any]]]) -> pa.Table:
     import pyarrow as pa
 
-    types = {"int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(), "string": pa.string()}
-    return pa.table({name: pa.array(values, types[kind]) for name, (kind, values) in columns.items()})
+    return pa.Table.from_arrays([column(kind, values) for kind, values in columns.values()], names=list(columns))
