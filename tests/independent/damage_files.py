@@ -43,7 +43,7 @@ T = NOON_MS
 
 def _unsealed_without(numbers: tuple[int, ...], kind: str, reported: str) -> tuple[HandStore, Json]:
     """A closed run of three chunks that reads as if it had only these."""
-    store, expected = unsealed()
+    store, expected = unsealed(has_fold=False)
     read = long_run(*numbers, status="FINISHED", end_ms=T + 90_000)
     expected["runs"] = bystander(store) | {LONG_RUN: read}
     expected["findings"] = [[f"{LONG_FOLDER}/{reported}", kind]]

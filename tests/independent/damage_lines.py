@@ -179,10 +179,15 @@ def unknown_status() -> tuple[HandStore, Json]:
 
 
 def batch_of_unknown_keys() -> tuple[HandStore, Json]:
-    """A batch is there as a whole or not at all."""
-    return _with_line(
-        b'["batch",1790000000003,{"params":{"p":"1"},"points":[[0,3,3,0.5],[7,3,3,0.5]],"tags":{"a":"2"}}]'
+    """The point is damaged; what else the batch says counts."""
+    store, expected = _with_line(
+        b'["batch",1790000000003,{"params":{"p":"1"},"points":[[0,4,4,0.5],[7,3,3,0.5]],"tags":{"a":"2"}}]'
     )
+    run = expected["runs"][RUN]
+    run["params"], run["tags"] = {"p": "1"}, {"a": "2"}
+    run["points"].append(["loss", T + 4, 4, 0.5])
+    run["last"] = {"loss": [0.5, 4, T + 4]}
+    return store, expected
 
 
 def torn_of_another_length() -> tuple[HandStore, Json]:

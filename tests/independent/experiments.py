@@ -59,7 +59,7 @@ def read_documents(store: Path, findings: list[Finding]) -> dict[str, dict[str, 
             if document["id"] != path.stem:  # M7
                 findings.append(Finding(key, "name"))
             elif document["format"] != 1:
-                findings.append(Finding(key, "newer"))
+                findings.append(Finding(key, "newer" if document["format"] > 1 else "damaged"))
             else:
                 documents[path.stem] = {"name": str(document["name"]), "generation": int(document["generation"])}
         except (ValueError, KeyError, TypeError):
@@ -76,13 +76,18 @@ def fold_experiments(
     documents: dict[str, dict[str, Any]], edits: Edits, runs: list[RunFolder], findings: list[Finding]
 ) -> dict[str, dict[str, Any]]:
     """Return the experiments of a store by id (12.6)."""
+    later: dict[str, str] = {}
     originals = {id_: document["name"] for id_, document in documents.items()}
     for _, type_, edit in edits.records:
         if type_ == "experiment" and edit["op"] == "created":
             originals.setdefault(edit["id"], edit["name"])
+    for _, type_, edit in edits.records:  # better than nothing, if the rest was not copied
+        if type_ == "experiment":
+            later.setdefault(edit["id"], edit["id"])
     for run in runs:
         for header in run.headers:
             originals.setdefault(header["experiment_id"], header["experiment_name"])
+    originals = later | originals
 
     experiments: dict[str, dict[str, Any]] = {}
     for id_ in sorted(originals):

@@ -79,11 +79,11 @@ def ended(log: HandLog, *numbers: int, fold: dict[str, Any] | None = None) -> Ha
     return log.close(T + 90_001, points=2, points_all=points, chunks=len(numbers), fold=fold)
 
 
-def unsealed() -> tuple[HandStore, Json]:
+def unsealed(*, has_fold: bool = True) -> tuple[HandStore, Json]:
     """A long run that has ended and was not sealed."""
     store = HandStore()
     fold = {"acc": [4, "NaN", 23, T + 2_003, 0.0, 0.0], "loss": [10, 0.125, 23, T + 2_003, 0.125, 1.0]}
-    store.log(FOLDER, ended(long_log(), 0, 1, 2, fold=fold))
+    store.log(FOLDER, ended(long_log(), 0, 1, 2, fold=fold if has_fold else None))
     for number in (0, 1, 2):
         put_chunk(store, number)
     return store, a_store({RUN: long_run(0, 1, 2, status="FINISHED", end_ms=T + 90_000)})

@@ -56,8 +56,10 @@ class Log:
     header: dict[str, Any] | None = None
     """None: there is no whole first line, or it is damaged."""
     records: list[tuple[int, list[Any]]] = field(default_factory=list)
-    """(offset, record) of all state records, edits and points, in the order of the file."""
+    """(offset, record) of all state records and edits, in the order of the file."""
     key_sets: dict[int, list[str]] = field(default_factory=dict)
+    rows: list[list[Any]] = field(default_factory=list)
+    """The points, `[n, dt, step, v, …]`, in the order of the file."""
     closed: dict[str, Any] | None = None
     findings: list[Finding] = field(default_factory=list)
     has_unknown_types: bool = False
@@ -168,8 +170,8 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
         return
     type_ = record[0]
     if is_int(type_):
-        if kind.has_points and is_point(record) and _keys_fit(log, record):
-            log.records.append((line.offset, record))
+        if kind.has_points:
+            _take_points(log, line, record)
         else:
             log.findings.append(damaged)
         return
@@ -184,10 +186,11 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
         else:
             log.findings.append(damaged)
         return
-    if not kind.shapes[type_](record) or not _keys_fit(log, record):
+    if not kind.shapes[type_](record):
         log.findings.append(damaged)
     elif type_ == "k":
-        log.key_sets[record[1]] = record[2]
+        if log.key_sets.setdefault(record[1], record[2]) is not record[2]:  # no number is given twice
+            log.findings.append(damaged)
     elif type_ == "c":
         _, begin, end, crc = record
         if not begin <= end <= line.offset or zlib.crc32(data[begin:end]) != crc:
@@ -201,24 +204,20 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
         if begin < 0 or (begin > 0 and data[begin - 1 : begin] != b"\n"):
             log.findings.append(damaged)
     else:
-        log.records.append((line.offset, record))
+        _take_points(log, line, record)
 
 
-def rows_of(record: list[Any]) -> list[list[Any]]:
-    """Return the `[n, dt, step, v, …]` in a record (6.3)."""
-    match record[0]:
-        case int():
-            return [record]
-        case "p":
-            return list(record[1])
-        case "batch":
-            return list(record[2].get("points", []))
-        case _:
-            return []
-
-
-def _keys_fit(log: Log, record: list[Any]) -> bool:
-    """Tell whether the keys of all points in a record are given above it, and those of a new set are new (6.3)."""
-    if record[0] == "k":
-        return record[1] not in log.key_sets
-    return all(len(row) - 3 == len(log.key_sets.get(row[0], ())) for row in rows_of(record))
+def _take_points(log: Log, line: Line, record: list[Any]) -> None:
+    """Take a record with the points in it. A damaged one (6.3) takes neither the others nor the rest along."""
+    rows: list[Any] = []
+    if is_int(record[0]):
+        rows = [record]
+    elif record[0] == "p":
+        rows = record[1]
+    elif record[0] == "batch":
+        rows = record[2].get("points", [])
+    sound = [row for row in rows if is_point(row) and len(row) - 3 == len(log.key_sets.get(row[0], ()))]
+    if len(sound) != len(rows):
+        log.findings.append(Finding(log.key, "damaged"))
+    log.records.append((line.offset, record))
+    log.rows += sound

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.independent.logs import CHUNK_KIND, Log, read_log, rows_of
+from tests.independent.logs import CHUNK_KIND, Log, read_log
 from tests.independent.words import Finding, is_count, to_float, to_json
 
 CHUNK_NAME = re.compile(r"([0-9a-f]{20})\.(0|[1-9][0-9]*)\.points\.jsonl")
@@ -37,6 +37,8 @@ class WriterPoints(NamedTuple):
     """What was found of one writer."""
 
     by_number: dict[int, Point]
+    colliding: list[Point]
+    """Points whose number another point has, which damage alone brings about."""
     findings: list[Finding]
     refused: list[Finding]
 
@@ -44,6 +46,12 @@ class WriterPoints(NamedTuple):
     def points_count(self) -> int:
         """The second half of the writer's position."""
         return max(self.by_number, default=-1) + 1
+
+    def add(self, points: dict[int, Point]) -> None:
+        """Take points by their number."""
+        for number, point in points.items():
+            if self.by_number.setdefault(number, point).identity() != point.identity():
+                self.colliding.append(point)
 
 
 class _Segment(NamedTuple):
@@ -58,10 +66,9 @@ def points_of_log(log: Log) -> tuple[list[Point], list[Finding]]:
     findings: list[Finding] = []
     if log.header is None:
         return points, findings
-    for _, record in log.records:
-        for set_number, dt_ms, step, *values in rows_of(record):
-            for key, value in zip(log.key_sets[set_number], values, strict=True):
-                points.append(Point(key, step, log.header["base_ms"] + dt_ms, to_float(value)))
+    for set_number, dt_ms, step, *values in log.rows:
+        for key, value in zip(log.key_sets[set_number], values, strict=True):
+            points.append(Point(key, step, log.header["base_ms"] + dt_ms, to_float(value)))
     if log.closed is not None and log.closed["points"] != len(points):
         findings.append(Finding(log.key, "count"))
     return points, findings
@@ -79,11 +86,11 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
     """
     findings: list[Finding] = []
     refused: list[Finding] = []
-    by_number: dict[int, Point] = {}
+    result = WriterPoints({}, [], findings, refused)
     if log is not None:
         points, of_log = points_of_log(log)
         findings += of_log
-        by_number.update(enumerate(points))
+        result.add(dict(enumerate(points)))
 
     counted_chunks: set[int] = set()
     for segment in sorted(
@@ -92,7 +99,7 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
     ):
         chunks = set(range(segment.first_chunk, segment.last_chunk + 1))
         if not chunks <= counted_chunks:
-            by_number = segment.by_number | by_number
+            result.add(segment.by_number)
             counted_chunks |= chunks
 
     names = {}
@@ -115,16 +122,15 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
             continue
         points, of_chunk = points_of_log(chunk)
         findings += of_chunk
-        by_number = dict(enumerate(points, start=chunk.header["first"])) | by_number
+        result.add(dict(enumerate(points, start=chunk.header["first"])))
         if chunk.closed is None and number < highest:  # 7: only the highest may be open
             findings.append(Finding(chunk.key, "gap"))
 
-    result = WriterPoints(by_number, findings, refused)
     if not findings and not (log is not None and log.findings) and not refused:
         expected = result.points_count
         if log is not None and log.closed is not None:
             expected = max(expected, log.closed["points_all"])
-        if len(by_number) != expected or (log is None and by_number):  # M4
+        if len(result.by_number) != expected or result.colliding or (log is None and result.by_number):  # M4
             findings.append(Finding(f"{key}/{writer}.jsonl", "gap"))
     return result
 

@@ -86,13 +86,14 @@ def read_run(store: Path, key: str) -> RunFolder:
     result.experiment_id = result.headers[0]["experiment_id"]
     run = result.headers[0]["run"]
     with_points = {m[1] for name in names if (m := CHUNK_NAME.fullmatch(name) or SEGMENT_NAME.fullmatch(name))}
+    result.positions = {writer: (log.whole_bytes, 0) for writer, log in logs.items()}
     for writer in sorted(at_home.keys() | with_points):
         log = at_home.get(writer)
         points = read_writer_points(folder, writer, log, run=run, key=key)
         result.findings += points.findings
         refused += points.refused
-        result.points += points.by_number.values()
-        result.positions[writer] = (log.whole_bytes if log else 0, points.points_count)
+        result.points += [*points.by_number.values(), *points.colliding]
+        result.positions[writer] = (result.positions.get(writer, (0, 0))[0], points.points_count)
     if refused:
         result.findings += refused
         return result
@@ -143,7 +144,7 @@ def fold_state(logs: dict[str, Log], *, key: str, findings: list[Finding]) -> di
     kept = {name: value for name, value in sorted(tags.items()) if value is not None}
     return {
         "name": kept.get("mlflow.runName", ""),
-        "user": created["user"],
+        "user": created.get("user", ""),
         "status": info.get("status", created["status"]),
         "start_ms": info.get("start_ms", created["start_ms"]),
         "end_ms": info.get("end_ms"),
