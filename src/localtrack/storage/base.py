@@ -94,6 +94,10 @@ class Storage(Protocol):
         """Return where a key lies: a path, or a URL."""
         ...
 
+    def is_log_locked(self, key: str) -> bool | None:
+        """Return whether a process on this machine holds the writer's lock on a log; None if that cannot be told."""
+        ...
+
     def read(self, key: str) -> bytes:
         """Return the bytes under a key. `FileNotFoundError` (the builtin) if there is nothing."""
         ...
@@ -108,6 +112,10 @@ class Storage(Protocol):
 
     def entries(self, key: str) -> list[Entry]:
         """Return what a folder holds, in no order; nothing if there is no folder. Links that lead nowhere are left out."""
+        ...
+
+    def names(self, key: str) -> list[str]:
+        """Return the names in a folder, nothing more; cheaper than `entries`."""
         ...
 
     def make_folder(self, key: str) -> None:
@@ -150,8 +158,8 @@ class StreamFile(Protocol):
 
     sink: BinaryIO
 
-    def commit(self, key: str) -> None:
-        """Put it in place under `key`, in the folder where it was begun, replacing what was there.
+    def commit(self, key: str) -> bool:
+        """Put it in place under `key`, in the folder where it was begun, replacing what was there; return True.
 
         Durability: durable on return.
         """

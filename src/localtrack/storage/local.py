@@ -13,7 +13,7 @@ from localtrack.errors import StorageError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.failures import mapped_errors, show_path
-from localtrack.storage.locallog import LocalLog, sync_folder
+from localtrack.storage.locallog import LocalLog, is_locked, sync_folder
 
 _NO_HARD_LINKS: Final = frozenset(
     [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
@@ -74,6 +74,10 @@ class LocalStorage:
                 return os.listdir(self.path(key))
             except (FileNotFoundError, NotADirectoryError):
                 return []
+
+    def is_log_locked(self, key: str) -> bool | None:
+        """See `Storage.is_log_locked`."""
+        return is_locked(self.path(key))
 
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""

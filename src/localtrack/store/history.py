@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.points import PointColumns
@@ -24,8 +24,6 @@ def read_history(reading: RunReading, key: str | None = None) -> pa.Table:
         Columns `key` (dictionary of strings), `step`, `timestamp_ms` (int64), `value` (double), sorted by key and, within one, by
         (timestamp, step, value), NaN last.
     """
-    import pyarrow as pa
-
     tables = [read_writer_points(reading, writer, key) for writer in sorted(reading.writers)]
     tables = [table for table in tables if table.num_rows]
     if not tables:
@@ -36,7 +34,7 @@ def read_history(reading: RunReading, key: str | None = None) -> pa.Table:
     table = table.drop_columns(["number"])
     if len(tables) == 1 and _is_in_order(table):
         return table
-    return _in_history_order(pa, table)
+    return _in_history_order(table)
 
 
 def read_writer_points(reading: RunReading, writer: str, key: str | None = None) -> pa.Table:
@@ -68,9 +66,8 @@ def read_writer_points(reading: RunReading, writer: str, key: str | None = None)
 
 
 def _to_table(points: PointColumns, first: int, key: str | None) -> pa.Table:
-    import pyarrow.compute as pc
-
     from localtrack.format.segment import build_table
+    from localtrack.format.segment_table import key_rows
 
     table = build_table(
         points.key_names,
@@ -80,7 +77,7 @@ def _to_table(points: PointColumns, first: int, key: str | None) -> pa.Table:
         timestamp_ms=points.timestamp_ms,
         value=points.value,
     )
-    return table if key is None else table.filter(pc.equal(table.column("key"), key))
+    return table if key is None else key_rows(table, key)
 
 
 def _concat(tables: list[pa.Table]) -> pa.Table:
@@ -91,51 +88,47 @@ def _concat(tables: list[pa.Table]) -> pa.Table:
 
 def _is_in_order(table: pa.Table) -> bool:
     """Return whether the rows ascend strictly by (timestamp, step) within each key: then they are in order, and distinct."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    from localtrack.format.segment_table import key_indices, slice_pair
+    from localtrack.format.segment_table import column, key_indices, slice_pair
 
     if table.num_rows < 2:
         return True
     key_a, key_b = slice_pair(key_indices(table))
-    time_a, time_b = slice_pair(table.column("timestamp_ms"))
-    step_a, step_b = slice_pair(table.column("step"))
+    time_a, time_b = slice_pair(column(table, "timestamp_ms"))
+    step_a, step_b = slice_pair(column(table, "step"))
     ascends = pc.or_(pc.less(time_a, time_b), pc.and_(pc.equal(time_a, time_b), pc.less(step_a, step_b)))
-    ok: pa.Scalar = pc.all(pc.or_(pc.not_equal(key_a, key_b), ascends))
-    return bool(ok.as_py())
+    return bool(pc.all(pc.or_(pc.not_equal(key_a, key_b), ascends)).as_py())
 
 
-def _in_history_order(pa: Any, table: pa.Table) -> pa.Table:
+def _in_history_order(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    from localtrack.format.segment_table import compact_keys, key_indices
+    from localtrack.format.segment_table import column, compact_keys, key_indices, slice_pair
 
-    table = compact_keys(table).combine_chunks()
-    index = key_indices(table)
-    value = table.column("value").combine_chunks()
-    value = value.chunk(0) if isinstance(value, pa.ChunkedArray) else value
-    # Equal means equal bits, but for NaN, of which JSON knows only one.
-    bits = pc.if_else(pc.is_nan(value), pa.scalar(-1, pa.int64()), value.view(pa.int64()))
-    columns = {
-        "index": index,
-        "timestamp_ms": table.column("timestamp_ms"),
-        "step": table.column("step"),
-        "value": value,
-        "bits": bits,
-    }
-    ordering = pa.table(columns)
-    order = pc.sort_indices(ordering, sort_keys=[(name, "ascending") for name in columns])
+    table = compact_keys(table)
+    value = column(table, "value")
+    ordering = pa.table(
+        {
+            "key": key_indices(table),
+            "timestamp_ms": column(table, "timestamp_ms"),
+            "step": column(table, "step"),
+            "value": value,
+            # Equal points have equal bits, but for NaN, of which JSON knows only one.
+            "bits": pc.if_else(pc.is_nan(value), pa.scalar(-1, pa.int64()), value.view(pa.int64())),
+        }
+    )
+    order = pc.sort_indices(ordering, sort_keys=[(name, "ascending") for name in ordering.column_names])
     ordering, table = ordering.take(order), table.take(order)
-    if table.num_rows > 1:
-        fresh = [True]
-        differs = None
-        for name in ("index", "timestamp_ms", "step", "bits"):
-            column = ordering.column(name).combine_chunks()
-            column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-            other = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
-            differs = other if differs is None else pc.or_(differs, other)
-        keep = pa.concat_arrays([pa.array(fresh), differs])
-        if not pc.all(keep).as_py():
-            table = table.filter(keep)
-    return table
+    if table.num_rows < 2:
+        return table
+    repeats = [
+        pc.equal(*slice_pair(column(ordering, name))) for name in ("key", "timestamp_ms", "step", "bits")
+    ]
+    is_repeat = repeats[0]
+    for other in repeats[1:]:
+        is_repeat = pc.and_(is_repeat, other)
+    if not pc.any(is_repeat).as_py():
+        return table
+    return table.filter(pa.concat_arrays([pa.array([True]), pc.invert(is_repeat)]))

@@ -8,7 +8,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from localtrack.errors import FormatError
 from localtrack.format.jsonlines import decode_json
@@ -306,7 +306,8 @@ def _put_segment(
     stream = storage.write_stream(folder)
     try:
         sink = _HashingSink(stream.sink)
-        write_segment(sink, tables, SegmentInfo(run=run_id, writer=writer, chunks=chunks))  # type: ignore[arg-type] - PyArrow asks for no more than this of a sink
+        # PyArrow asks for no more of a sink than what _HashingSink has.
+        write_segment(cast("BinaryIO", sink), tables, SegmentInfo(run=run_id, writer=writer, chunks=chunks))
         name = segment_name(writer, *chunks, sink.digest)
         stream.commit(f"{folder}/{name}")
     finally:

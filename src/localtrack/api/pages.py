@@ -1,0 +1,44 @@
+"""Pages of search results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from localtrack.types import Finding, RunRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+class RunPage(list[RunRow]):
+    """Runs that match a search, in order."""
+
+    def __init__(
+        self, rows: Iterable[RunRow] = (), *, token: str | None = None, findings: Iterable[Finding] = ()
+    ) -> None:
+        super().__init__(rows)
+        self.token = token
+        """Give it to the next search as `page_token`; None on the last page."""
+        self.findings = list(findings)
+        """What was damaged, and so is missing or incomplete in the answer."""
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table: run_id, experiment_id, status, artifact_uri, start_time, end_time, `metrics.*`, `params.*`, `tags.*`."""
+        from localtrack.query.frames import to_arrow
+
+        return to_arrow(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as the data frame that `mlflow.search_runs` gives."""
+        from localtrack.query.frames import to_pandas
+
+        return to_pandas(self)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return the rows as a Polars frame with the columns of `to_arrow`."""
+        from localtrack.query.frames import to_polars
+
+        return to_polars(self)

@@ -1,0 +1,375 @@
+"""A run that this process writes to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
+from localtrack.format.names import (
+    MAX_PARAM_VALUE_CHARS,
+    MAX_TAG_VALUE_CHARS,
+    validate_artifact_path,
+    validate_key,
+    validate_value,
+)
+from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
+from localtrack.storage.syncer import syncer
+from localtrack.store.run_writer import RunWriter
+from localtrack.types import STATUSES, Metric, Param, RunData, RunInfo, RunTag
+
+if TYPE_CHECKING:
+    from localtrack.api.store import Store
+
+OnError = Literal["raise", "warn"]
+
+MAX_BACKLOG_COUNT: Final = 200_000
+"""With `on_error="warn"`: how many calls are kept in memory while the store cannot be written to."""
+
+_log = logging.getLogger("localtrack")
+
+
+class ActiveRun:
+    """A run to log to. As a context manager it ends FINISHED, or FAILED when an exception passes through.
+
+    Concurrency: any thread may log, and so may forked children, each of which gets a log file of its own.
+
+    Durability: what a logging call has acknowledged survives `kill -9` of the process; with the store's durability `call` also the death of the host.
+    """
+
+    def __init__(self, store: Store, writer: RunWriter, *, on_error: OnError, has_context: bool = False) -> None:
+        self._store = store
+        self._writer = writer
+        self._on_error = on_error
+        self._has_context = has_context
+        self._backlog: list[Callable[[], object]] = []
+        self._lost_count = 0
+        self._has_warned = False
+        self._owner_pid = os.getpid()
+        self.run_id = writer.run_id
+        self.experiment_id = writer.experiment.experiment_id
+
+    def __repr__(self) -> str:
+        return f"<ActiveRun {self.run_id} of experiment {self.experiment_id}>"
+
+    # -- metrics
+
+    def log_metric(self, key: str, value: float, step: int | None = None, timestamp: int | None = None) -> None:
+        """Log one point of a metric.
+
+        Args:
+            key: Name of the metric.
+            value: A number; NaN and infinities are kept. NumPy and PyTorch scalars are taken too.
+            step: Any integer of 64 bits; 0 by default.
+            timestamp: Milliseconds since 1970, UTC; now by default.
+
+        Raises:
+            InvalidInputError: Key, value, step or timestamp break a rule; nothing was written.
+            StorageError: It could not be written. Logging it again later is safe.
+        """
+        try:
+            if self._backlog:
+                self._catch_up()
+            self._writer.log_point(key, value, 0 if step is None else step, timestamp)
+        except LocaltrackError as error:
+            at_ms = self._store.clock() if timestamp is None else timestamp  # a later try must not move the point
+            self._fail(error, lambda: self._writer.log_point(key, value, 0 if step is None else step, at_ms))
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None
+    ) -> None:
+        """Log one point of each of several metrics, all with one step and time, as one record: there as a whole or not at all."""
+        try:
+            if self._backlog:
+                self._catch_up()
+            self._writer.log_set(metrics, 0 if step is None else step, timestamp)
+        except LocaltrackError as error:
+            kept, at_ms = dict(metrics), self._store.clock() if timestamp is None else timestamp
+            self._fail(error, lambda: self._writer.log_set(kept, 0 if step is None else step, at_ms))
+
+    # -- params and tags
+
+    def log_param(self, key: str, value: Any) -> Any:
+        """Log a param, and return its value. The same value again changes nothing.
+
+        Raises:
+            InvalidInputError: It has another value already, or key or value break a rule.
+        """
+        self.log_params({key: value})
+        return value
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log params: all of them, or, if one is refused, none."""
+        self._do(lambda: self._writer.set_params(self._checked_params(params.items())))
+
+    def set_tag(self, key: str, value: Any) -> None:
+        """Set a tag. The last value counts."""
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags: all of them, or, if one is refused, none."""
+        self._do(lambda: self._writer.set_tags(self._checked_tags(tags.items())))
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag.
+
+        Raises:
+            NotFoundError: The run has no such tag.
+        """
+        self._store.require_tag(self.run_id, key, known=self._writer.tags)
+        self._do(lambda: self._writer.set_tags({key: None}))
+
+    def log_batch(
+        self, metrics: Iterable[Metric] = (), params: Iterable[Param] = (), tags: Iterable[RunTag] = ()
+    ) -> None:
+        """Log metrics, params and tags at once. A refused batch leaves nothing."""
+        points = [
+            (
+                validate_key(m.key, "metric"),
+                to_value(m.value, m.key),
+                to_timestamp_ms(m.timestamp),
+                to_step(m.step),
+            )
+            for m in metrics
+        ]
+        pairs = [(p.key, p.value) for p in params]
+        if len({key for key, _ in pairs}) != len(pairs):
+            doubled = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+            raise InvalidInputError(f"Param {doubled!r} stands twice in one batch.")
+        checked_params = self._checked_params(pairs)
+        checked_tags = self._checked_tags((t.key, t.value) for t in tags)
+        self._do(lambda: self._writer.log_batch(points, checked_params, checked_tags))
+
+    # -- artifacts
+
+    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy a file, or a folder with all that it holds, into the run's artifacts.
+
+        Args:
+            local_path: What to copy.
+            artifact_path: The folder among the artifacts to put it in; the topmost by default.
+        """
+        from localtrack.api.artifact_content import log_path
+
+        self._do(lambda: log_path(self._put_file, local_path, artifact_path))
+
+    def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy what a folder holds into the run's artifacts. Names are checked before the first byte is copied."""
+        from localtrack.api.artifact_content import log_folder
+
+        self._do(lambda: log_folder(self._put_file, local_dir, artifact_path))
+
+    def log_text(self, text: str, artifact_file: str) -> None:
+        """Write a text as an artifact, in UTF-8."""
+        validate_artifact_path(artifact_file)
+        self._do(lambda: self._put_bytes(text.encode(), artifact_file))
+
+    def log_dict(self, dictionary: Any, artifact_file: str) -> None:
+        """Write a dict or list as an artifact: YAML if the name ends so, else JSON."""
+        from localtrack.api.artifact_content import encode_dict
+
+        validate_artifact_path(artifact_file)
+        self._do(lambda: self._put_bytes(encode_dict(dictionary, artifact_file), artifact_file))
+
+    def log_figure(self, figure: Any, artifact_file: str, *, save_kwargs: dict[str, Any] | None = None) -> None:
+        """Write a Matplotlib or Plotly figure as an artifact, in the format that the name's ending says."""
+        from localtrack.api.artifact_content import encode_figure
+
+        validate_artifact_path(artifact_file)
+        self._do(lambda: self._put_bytes(encode_figure(figure, artifact_file, save_kwargs=save_kwargs), artifact_file))
+
+    def log_image(
+        self,
+        image: Any,
+        artifact_file: str | None = None,
+        *,
+        key: str | None = None,
+        step: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Write a PIL image or an array as an artifact: under a name, or under a key and step as MLflow's pages show series of images."""
+        from localtrack.api.artifact_content import encode_images
+
+        def put() -> None:
+            for path, data in encode_images(image, artifact_file, key=key, step=step, timestamp_ms=timestamp):
+                self._put_bytes(data, path)
+
+        self._do(put)
+
+    def log_table(self, data: Any, artifact_file: str) -> None:
+        """Write a table (a dict of columns or a DataFrame) as an artifact, in the JSON that MLflow reads; rows are added to a table that is there."""
+        from localtrack.api.artifact_content import encode_table
+
+        validate_artifact_path(artifact_file)
+
+        def put() -> None:
+            self._put_bytes(encode_table(data, self._read_artifact(artifact_file), artifact_file), artifact_file)
+
+        self._do(put)
+
+    # -- the run itself
+
+    @property
+    def info(self) -> RunInfo:
+        """The run as the store has it now."""
+        return self._store.get_run(self.run_id).info
+
+    @property
+    def data(self) -> RunData:
+        """Params, tags and last metrics as the store has them now, those of other writers included."""
+        return self._store.get_run(self.run_id).data
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether this object has ended its run."""
+        return self._writer.is_closed
+
+    def next_step(self, key: str | None = None) -> int:
+        """Return the greatest step logged so far, by any writer, plus one: where a resumed run goes on. 0 if there is none.
+
+        Args:
+            key: The metric to look at; all of them by default.
+        """
+        return self._store.next_step(self.run_id, key)
+
+    def flush(self) -> None:
+        """Return when everything that was acknowledged is on the disk.
+
+        Raises:
+            StorageError: It is not.
+        """
+        self._do(lambda: self._store.flush())
+
+    def end(self, status: str = "FINISHED", end_time: int | None = None) -> None:
+        """End the run: record status and time, close its log, seal its points. Does nothing if it has ended.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            end_time: Milliseconds since 1970, UTC; now by default.
+
+        Durability: handed to the operating system on return, on the disk within seconds.
+        """
+        if self._writer.is_closed:
+            return
+        if status not in STATUSES:
+            raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
+        info = {
+            "status": status,
+            "end_ms": self._store.clock() if end_time is None else to_timestamp_ms(end_time),
+        }
+        if self._has_context:
+            self._add_late_context()
+        try:
+            if self._backlog:
+                self._catch_up()
+            self._store.end_writer(self._writer, info)
+        except StorageError as error:
+            if self._on_error == "raise":
+                raise
+            self._lost_count += len(self._backlog)
+            _log.error(
+                "localtrack: the end of run %s could not be recorded, and %d logging calls are lost: %s",
+                self.run_id,
+                self._lost_count,
+                error,
+            )
+        else:
+            if self._lost_count:
+                _log.error("localtrack: %d logging calls of run %s are lost.", self._lost_count, self.run_id)
+
+    def __enter__(self) -> ActiveRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if os.getpid() == self._owner_pid:  # a forked child that leaves the block does not end its parent's run
+            self.end("FINISHED" if kind is None else "FAILED")
+
+    # -- behind the calls
+
+    def _do(self, call: Callable[[], object]) -> None:
+        try:
+            if self._backlog:
+                self._catch_up()
+            call()
+        except LocaltrackError as error:
+            self._fail(error, call)
+
+    def _fail(self, error: LocaltrackError, call: Callable[[], object]) -> None:
+        """Raise, or, where training must go on, say so once and keep the call for later."""
+        if self._on_error == "raise":
+            raise error
+        if not isinstance(error, StorageError):
+            _log.warning("localtrack: a logging call of run %s was refused: %s", self.run_id, error)
+            return
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning("localtrack: run %s cannot be logged for now, training goes on: %s", self.run_id, error)
+        if len(self._backlog) < MAX_BACKLOG_COUNT:
+            self._backlog.append(call)
+        else:
+            self._lost_count += 1
+
+    def _catch_up(self) -> None:
+        """Make the calls that failed before, in order; raises when the store still cannot be written to."""
+        done = 0
+        try:
+            for call in self._backlog:
+                try:
+                    call()
+                except StorageError:
+                    raise
+                except LocaltrackError as error:
+                    _log.warning("localtrack: a logging call of run %s was refused: %s", self.run_id, error)
+                done += 1
+        finally:
+            del self._backlog[:done]
+        self._has_warned = False
+
+    def _add_late_context(self) -> None:
+        from localtrack.api.context import dirty_tags
+
+        tags = dirty_tags(timeout_s=0.02)
+        if tags:
+            self._do(lambda: self._writer.set_tags(tags))
+
+    def _checked_params(self, params: Iterable[tuple[str, Any]]) -> dict[str, str]:
+        truncate = self._store.truncates
+        return {
+            validate_key(key, "param"): validate_value(value, "param", key, MAX_PARAM_VALUE_CHARS, truncate=truncate)
+            for key, value in params
+        }
+
+    def _checked_tags(self, tags: Iterable[tuple[str, Any]]) -> dict[str, str | None]:
+        truncate = self._store.truncates
+        return {
+            validate_key(key, "tag"): validate_value(value, "tag", key, MAX_TAG_VALUE_CHARS, truncate=truncate)
+            for key, value in tags
+        }
+
+    def _put_file(self, local_path: str, artifact_path: str) -> None:
+        from localtrack.store.artifacts import put_file
+
+        record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
+        self._writer.note_artifact(record.path, record.bytes, record.sha256)
+
+    def _put_bytes(self, data: bytes, artifact_path: str) -> None:
+        from localtrack.store.artifacts import put_bytes
+
+        record = put_bytes(self._store.storage, self._writer.folder, data, artifact_path)
+        self._writer.note_artifact(record.path, record.bytes, record.sha256)
+
+    def _read_artifact(self, artifact_path: str) -> bytes | None:
+        from localtrack.store.artifacts import read_artifact
+
+        return read_artifact(self._store.storage, self._writer.folder, artifact_path)
+
+
+def sync_everything() -> Sequence[StorageError]:
+    """Sync what this process has appended to any store; return what failed for good."""
+    syncer.sync_all()
+    return syncer.sync_all()

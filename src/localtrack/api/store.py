@@ -1,0 +1,433 @@
+"""A store of runs: the object API. The fluent functions and the command line are thin skins over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from localtrack.api import environment
+from localtrack.api.pages import RunPage
+from localtrack.api.run import ActiveRun, OnError, sync_everything
+from localtrack.api.store_artifacts import ArtifactCalls
+from localtrack.api.store_experiments import ExperimentCalls
+from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
+from localtrack.format.ids import encode_job_run_id, parse_run_id
+from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
+from localtrack.format.run_fold import RUN_NAME_TAG
+from localtrack.format.scalars import to_timestamp_ms
+from localtrack.storage.opening import open_storage
+from localtrack.storage.syncer import syncer
+from localtrack.store.catalog import Catalog, require_active
+from localtrack.store.run_writer import RunWriter
+from localtrack.store.runs import RunReport, Runs
+from localtrack.store.site import Durability, Site, open_site
+from localtrack.types import DEFAULT_EXPERIMENT_ID, STATUSES, Finding, Run, ViewType
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from localtrack.store.merging import MergeReport
+
+PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+
+
+class Store(ExperimentCalls, ArtifactCalls):
+    """Runs and experiments below one path. Make one with `Store.open`.
+
+    Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.
+    """
+
+    def __init__(self, site: Site, *, on_error: OnError) -> None:
+        self.storage = site.storage
+        self.clock = site.clock
+        self.truncates = site.truncate_long_values
+        self._site = site
+        self._on_error = on_error
+        self._catalog = Catalog(site)
+        self._runs = Runs(site, self._catalog)
+        self._user = ""
+
+    @classmethod
+    def open(
+        cls,
+        location: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        durability: Durability | None = None,
+        on_error: OnError | None = None,
+        truncate_long_values: bool | None = None,
+    ) -> Store:
+        """Open a store.
+
+        Args:
+            location: A path, a `file:` or `localtrack:` URI, or a URL that fsspec knows.
+            create: Make the store where there is none.
+            durability: `process` (default): what was acknowledged survives `kill -9`, and the death of the host after a few seconds.
+                `call`: each call waits for the disk. Default: LOCALTRACK_DURABILITY.
+            on_error: `raise` (default), or `warn`: logging calls never raise; while the store cannot be written to they are kept in memory and
+                tried again. Default: LOCALTRACK_ON_ERROR.
+            truncate_long_values: Cut params over 6,000 and tags over 8,000 characters (default, as MLflow), or refuse them. Default:
+                LOCALTRACK_TRUNCATE_LONG_VALUES.
+
+        Raises:
+            NotFoundError: There is no store, and `create` is False.
+            FormatError: It was written by a newer version, or is damaged.
+        """
+        durability = durability or environment.durability()
+        on_error = on_error or environment.on_error()
+        if durability not in ("process", "call") or on_error not in ("raise", "warn"):
+            raise InvalidInputError(
+                f"durability={durability!r}, on_error={on_error!r} are not known.",
+                code=ErrorCode.INVALID_SETTING,
+                hint="durability is 'process' or 'call', on_error is 'raise' or 'warn'.",
+            )
+        if truncate_long_values is None:
+            truncate_long_values = environment.truncate_long_values()
+        site = open_site(
+            open_storage(location), create=create, durability=durability, truncate_long_values=truncate_long_values
+        )
+        return cls(site, on_error=on_error)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.uri}>"
+
+    @property
+    def uri(self) -> str:
+        """Where the store lies: a path, or a URL."""
+        return self.storage.uri
+
+    root = uri
+
+    @property
+    def store_id(self) -> str:
+        """The id that the store got when it was made: 32 hex digits."""
+        return self._site.document.store_id
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of this process's files. Runs that were not ended stay RUNNING and can be resumed."""
+        if not self._site.is_closed:
+            self._catalog.close()
+            self._runs.inbox.close()
+            self._site.is_closed = True
+            syncer.hurry()
+
+    def flush(self) -> None:
+        """Return when everything that this process has acknowledged is on the disk.
+
+        Raises:
+            StorageError: It is not, and could not be written elsewhere.
+        """
+        failures = sync_everything()
+        if failures:
+            raise failures[0]
+
+    # -- runs
+
+    def start_run(
+        self,
+        experiment: str | None = None,
+        *,
+        experiment_id: str | None = None,
+        run_id: str | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        parent_run_id: str | None = None,
+        start_time: int | None = None,
+        resume: str | None = None,
+        job: str | None = None,
+        context: bool = True,
+    ) -> ActiveRun:
+        """Start a run, or go on with one.
+
+        Args:
+            experiment: Name of its experiment, which is made where it is missing; Default by default.
+            experiment_id: Instead of the name.
+            run_id: Go on with this run, whoever wrote it, also after a crash and on another host.
+            run_name: Its name; a random readable one by default.
+            tags: First tags.
+            description: What the run is about: the tag `mlflow.note.content`.
+            parent_run_id: The run that this one belongs to: the tag `mlflow.parentRunId`.
+            start_time: Milliseconds since 1970, UTC; now by default.
+            resume: `"auto"`: each start of one batch job comes to the same run in an experiment, so that a requeued job goes on.
+            job: With `resume="auto"`, what names the job; LOCALTRACK_JOB_ID or the batch system's job id by default.
+            context: Add tags that say where the run comes from: user, host, source file, git commit, command.
+
+        Raises:
+            NotFoundError: There is no run of that id, or no experiment of that id.
+            StateError: The run or the experiment is deleted.
+        """
+        if run_id is not None:
+            return self._resume(run_id, run_name=run_name, tags=tags)
+        if experiment is not None and experiment_id is not None:
+            raise InvalidInputError("Both experiment and experiment_id are given.", hint="Give one of them.")
+        state = (
+            self._catalog.ensure(experiment, user=self._user)
+            if experiment is not None
+            else require_active(self._catalog.find(DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id))
+        )
+        job_run_id = None
+        if resume is not None:
+            job_run_id = self._job_run_id(state.experiment_id, resume, job)
+            try:
+                return self._resume(job_run_id, run_name=None, tags=tags)
+            except NotFoundError:
+                pass  # the job's first start
+        first_tags = self._first_tags(
+            tags, run_name=run_name, description=description, parent_run_id=parent_run_id, context=context
+        )
+        writer = self._runs.begin(
+            state,
+            run_id=job_run_id,
+            start_ms=None if start_time is None else to_timestamp_ms(start_time),
+            user=first_tags.get("mlflow.user", ""),
+            tags=first_tags,
+        )
+        return ActiveRun(self, writer, on_error=self._on_error, has_context=context)
+
+    def get_run(self, run_id: str) -> Run:
+        """Return a run with its params, tags and last metrics.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        return self._runs.row(self._runs.read(run_id)).to_run()
+
+    def describe_run(self, run_id: str) -> RunReport:
+        """Return everything that can be said of a run: also whether its process is alive, and what is damaged."""
+        return self._runs.report(run_id)
+
+    def end_run(self, run_id: str, status: str = "KILLED", end_time: int | None = None) -> None:
+        """Record from outside that a run has ended, as for one whose process died.
+
+        Args:
+            run_id: The run.
+            status: FINISHED, FAILED or KILLED.
+            end_time: Milliseconds since 1970, UTC; by default the last change of the run's files.
+        """
+        if status not in STATUSES:
+            raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
+        reading = self._runs.read(run_id)
+        end_ms = reading.changed_ms if end_time is None else to_timestamp_ms(end_time)
+        self._add_to_run(run_id, lambda writer: writer.set_info({"status": status, "end_ms": end_ms}))
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        if name:
+            self.set_run_tags(run_id, {RUN_NAME_TAG: name})
+
+    def set_run_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+        """Set tags of a run from outside."""
+        checked: dict[str, str | None] = {
+            validate_key(key, "tag"): validate_value(value, "tag", key, MAX_TAG_VALUE_CHARS, truncate=self.truncates)
+            for key, value in tags.items()
+        }
+        self._add_to_run(run_id, lambda writer: writer.set_tags(checked))
+
+    def delete_run_tag(self, run_id: str, key: str) -> None:
+        """Delete a tag of a run from outside.
+
+        Raises:
+            NotFoundError: The run has no such tag.
+        """
+        self.require_tag(run_id, key)
+        self._add_to_run(run_id, lambda writer: writer.set_tags({key: None}))
+
+    def log_run_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Add params to a run from outside.
+
+        Raises:
+            InvalidInputError: One has another value already; nothing was written.
+        """
+        checked = {
+            validate_key(key, "param"): validate_value(
+                value, "param", key, MAX_PARAM_VALUE_CHARS, truncate=self.truncates
+            )
+            for key, value in params.items()
+        }
+        self._add_to_run(run_id, lambda writer: writer.set_params(checked))
+
+    def delete_run(self, *run_ids: str) -> int:
+        """Delete runs; they can be restored. Return how many were not deleted yet."""
+        return self._runs.mark_deleted(run_ids, is_deleted=True, user=self._user)
+
+    def restore_run(self, *run_ids: str) -> int:
+        """Take back the deletion of runs. Return how many were deleted."""
+        return self._runs.mark_deleted(run_ids, is_deleted=False, user=self._user)
+
+    def search_runs(
+        self,
+        experiment_ids: Iterable[str] | None = None,
+        filter_string: str | None = "",
+        order_by: Iterable[str] | None = None,
+        max_results: int | None = 1000,
+        page_token: str | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        experiment_names: Iterable[str] | None = None,
+    ) -> RunPage:
+        """Return the runs that match a filter, in order, one page of them: live, resumed, merged and damaged ones included.
+
+        Args:
+            experiment_ids: Only runs of these; all experiments by default.
+            filter_string: For example `metrics.loss < 0.1 AND params.optimizer = 'adam'`.
+            order_by: For example `["metrics.loss ASC"]`.
+            max_results: Length of a page, at most 50,000; None for all.
+            page_token: The token of the page before.
+            run_view_type: Life-cycle stages to return.
+            experiment_names: Only runs of these.
+
+        Raises:
+            InvalidInputError: The filter or another argument cannot be read.
+        """
+        from localtrack.query.search import search_runs
+
+        wanted = None if experiment_ids is None else {str(experiment_id) for experiment_id in experiment_ids}
+        if experiment_names is not None:
+            found = [self.get_experiment_by_name(name) for name in experiment_names]
+            wanted = (wanted or set()) | {experiment.experiment_id for experiment in found if experiment is not None}
+        findings: list[Finding] = []
+        rows = [self._runs.row(reading) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
+        page = search_runs(
+            rows,
+            filter_string=filter_string,
+            order_by=order_by,
+            max_results=max_results,
+            page_token=page_token,
+            view_type=run_view_type,
+            experiment_names={e.experiment_id: e.name for e in self._catalog.read().experiments.values()},
+            now_ms=self.clock(),
+        )
+        return RunPage(page, token=page.token, findings=[*self._catalog.findings, *findings])
+
+    # -- points
+
+    def metric_history(self, run_id: str, key: str | None = None) -> pa.Table:
+        """Return the points of a run, each once.
+
+        Args:
+            run_id: The run.
+            key: Only this metric; all by default.
+
+        Returns:
+            Columns `key`, `step`, `timestamp_ms`, `value`, by key and, within one, in the order (timestamp, step, value).
+        """
+        return self._runs.history(run_id, key)
+
+    def metric_history_pandas(self, run_id: str, key: str | None = None) -> pd.DataFrame:
+        """Return the points of a run as a data frame, with the columns and order of `metric_history`."""
+        from localtrack.format.segment import points_to_pandas
+
+        return points_to_pandas(self.metric_history(run_id, key))
+
+    def next_step(self, run_id: str, key: str | None = None) -> int:
+        """Return the greatest step logged so far plus one; 0 if there is none."""
+        return self._runs.next_step(run_id, key)
+
+    def seal(self, run_id: str | None = None) -> int:
+        """Seal the closed chunks of a run, or of all runs, and return how many there were."""
+        return self._runs.seal(run_id)
+
+    def merge(self, source: str | os.PathLike[str]) -> MergeReport:
+        """Copy everything of another store into this one: a union, that can be repeated and done in any order.
+
+        Raises:
+            NotFoundError: There is no store at `source`.
+        """
+        from localtrack.store.merging import merge_store
+
+        other = open_site(open_storage(source), create=False)
+        return merge_store(self._site, other, self._runs.inbox)
+
+    # -- for ActiveRun
+
+    def end_writer(self, writer: RunWriter, info: Mapping[str, Any]) -> None:
+        """End the run of a writer. See `ActiveRun.end`."""
+        self._runs.end(writer, info)
+
+    def require_tag(self, run_id: str, key: str, *, known: Mapping[str, str] | None = None) -> None:
+        """Raise `NotFoundError` if a run has no such tag."""
+        validate_key(key, "tag")
+        if (known is None or key not in known) and key not in self._runs.read(run_id).state.tags:
+            raise NotFoundError(f"Run {run_id} has no tag {key!r}.", code=ErrorCode.TAG_NOT_FOUND)
+
+    def _add_to_run(self, run_id: str, change: Any) -> None:
+        """Write something to a run that goes on, or has ended, without this process."""
+        writer = self._runs.resume(run_id, is_running=False)
+        try:
+            change(writer)
+        finally:
+            self._runs.end(writer, None)
+
+    def _resume(self, run_id: str, *, run_name: str | None, tags: Mapping[str, Any] | None) -> ActiveRun:
+        writer = self._runs.resume(parse_run_id(run_id))
+        run = ActiveRun(self, writer, on_error=self._on_error)
+        late = dict(tags or {})
+        if run_name:
+            late[RUN_NAME_TAG] = run_name
+        if late:
+            run.set_tags(late)
+        return run
+
+    def _job_run_id(self, experiment_id: str, resume: str, job: str | None) -> str:
+        if resume != "auto":
+            raise InvalidInputError(f"resume={resume!r} is not known.", hint='Use resume="auto", or run_id=….')
+        job = job or environment.job_id()
+        if not job:
+            raise StateError(
+                "There is no batch job to resume.",
+                code=ErrorCode.RUN_NOT_FOUND,
+                hint="Set LOCALTRACK_JOB_ID, or give job=…, to what names this job whenever it is started.",
+            )
+        return encode_job_run_id(experiment_id, job)
+
+    def _first_tags(
+        self,
+        tags: Mapping[str, Any] | None,
+        *,
+        run_name: str | None,
+        description: str | None,
+        parent_run_id: str | None,
+        context: bool,
+    ) -> dict[str, str]:
+        wanted: dict[str, Any] = {}
+        if context:
+            from localtrack.api.context import capture_context
+
+            wanted.update(capture_context())
+        wanted.update(tags or {})
+        if description is not None:
+            if NOTE_TAG in (tags or {}):
+                raise InvalidInputError(f"Both description and the tag {NOTE_TAG} are given.", hint="Give one of them.")
+            wanted[NOTE_TAG] = description
+        if parent_run_id is not None:
+            wanted[PARENT_TAG] = parse_run_id(parent_run_id)
+        tag_name = wanted.get(RUN_NAME_TAG)
+        if run_name and tag_name and run_name != tag_name:
+            raise InvalidInputError(
+                f"The run is named {run_name!r} by run_name and {tag_name!r} by the tag {RUN_NAME_TAG}.",
+                hint="Give one of them.",
+            )
+        if not (run_name or tag_name):
+            from localtrack.api.run_names import random_run_name
+
+            run_name = random_run_name()
+        wanted[RUN_NAME_TAG] = run_name or tag_name
+        return {
+            validate_key(key, "tag"): validate_value(value, "tag", key, MAX_TAG_VALUE_CHARS, truncate=self.truncates)
+            for key, value in wanted.items()
+        }
+
+
+__all__ = ["ActiveRun", "LocaltrackError", "Store"]

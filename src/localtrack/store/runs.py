@@ -1,0 +1,312 @@
+"""The runs of a store: begin, resume, end, delete, read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError
+from localtrack.format.documents import ExperimentDocument
+from localtrack.format.edits import EditsState, ExperimentState
+from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
+from localtrack.format.layout import ARTIFACTS
+from localtrack.format.metric_fold import Folds, encode_folds
+from localtrack.store.background import sealer
+from localtrack.store.catalog import Catalog, require_active
+from localtrack.store.inbox import Inbox
+from localtrack.store.liveness import judge_run
+from localtrack.store.run_reading import FileVanishedError, RunReading, list_run_folders, read_folder, read_run
+from localtrack.store.run_writer import RunWriter
+from localtrack.store.site import Site, ensure_experiment_file
+from localtrack.types import Finding, Liveness, MetricSummary, RunInfo, RunRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A run with all that can be said of it."""
+
+    row: RunRow
+    liveness: Liveness
+    silent_since_ms: int | None
+    """Last change of its files, if nobody can tell whether its process is alive."""
+    findings: tuple[Finding, ...]
+    positions: Mapping[str, tuple[int, int]]
+    """Per writer: bytes of its log, points."""
+
+
+class LogHeader(NamedTuple):
+    """Which run a folder holds, and of which experiment."""
+
+    run_id: str
+    experiment_id: str
+    experiment_name: str
+    generation: int
+
+
+class Runs:
+    """The runs of one store. Thread-safe."""
+
+    def __init__(self, site: Site, catalog: Catalog) -> None:
+        self._site = site
+        self._catalog = catalog
+        self._headers: dict[str, LogHeader] = {}
+        self.inbox = Inbox(site)
+
+    # -- writing
+
+    def begin(
+        self,
+        experiment: ExperimentState,
+        *,
+        run_id: str | None = None,
+        start_ms: int | None = None,
+        user: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> RunWriter:
+        """Begin a run that was not there.
+
+        Args:
+            experiment: Where it belongs.
+            run_id: Its id, if it must be a certain one; else a new one.
+            start_ms: Milliseconds since 1970, UTC; else now.
+            user: Who runs it.
+            tags: First tags, checked; `mlflow.runName` is its name.
+
+        Durability: the run is handed to the operating system on return, with its tags, in one write.
+        """
+        self._site.require_open()
+        require_active(experiment)
+        now_ms = self._site.clock()
+        if run_id is None:
+            run_id = encode_run_id(max(now_ms, 0), os.urandom(RUN_RANDOM_BYTES))
+        writer = RunWriter(self._site, run_id, _document(experiment), self.inbox)
+        creation = {"start_ms": now_ms if start_ms is None else start_ms, "status": "RUNNING", "user": user}
+        first: list[list[Any]] = [["run", creation]]
+        if tags:
+            first.append(["tag", dict(tags)])
+            writer.tags.update(tags)
+        writer.begin(*first)
+        return writer
+
+    def resume(self, run_id: str, *, is_running: bool = True) -> RunWriter:
+        """Go on writing to a run that exists, whoever wrote it, as a writer of its own.
+
+        Args:
+            run_id: The run.
+            is_running: Record that it runs again; False to add something to a run that stays as it is.
+
+        Raises:
+            NotFoundError: There is no such run.
+            StateError: It is deleted.
+        """
+        self._site.require_open()
+        reading = self.read(run_id)
+        if self.is_deleted(reading):
+            raise StateError(f"Run {run_id} is deleted.", code=ErrorCode.RUN_DELETED, hint="Restore it first.")
+        state = reading.state
+        document = ExperimentDocument(state.experiment_id, state.experiment_name, state.generation)
+        ensure_experiment_file(self._site.storage, document)
+        writer = RunWriter(self._site, run_id, document, self.inbox, state)
+        writer.begin(*([["info", {"status": "RUNNING"}]] if is_running else []))
+        return writer
+
+    def end(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
+        """Record the end of a run, close its log and seal its points.
+
+        Args:
+            writer: This process's hand in the run.
+            info: The payload of the last `info` record; None to let go of a run that stays as it is.
+
+        Raises:
+            StorageError: The end could not be recorded. Call again when there is space.
+        """
+        records: list[list[Any]] = []
+        sealed: Folds | None = None
+        if writer.close_points():
+            if info is not None:
+                writer.set_info(info)  # sealing may take a while, and the run has ended already
+            report = sealer.seal_now(self._site.storage, writer.folder, writer.writer, run_id=writer.run_id)
+            sealed = report.keys
+        elif info is not None:
+            records.append(["info", info])
+        name, bytes_count = writer.writer, 0
+        bytes_count, folds = writer.close(*records, sealed=sealed)
+        row = None
+        if writer.is_alone and folds is not None:
+            row = {"info": info, "params": writer.params, "tags": writer.tags, "metrics": encode_folds(folds)}
+        self.inbox.notice_closed(writer.run_id, name, bytes_count, row)
+
+    def mark_deleted(self, run_ids: Iterable[str], *, is_deleted: bool, user: str = "") -> int:
+        """Delete or restore runs, all in one record; return how many that changed.
+
+        Raises:
+            NotFoundError: One of them does not exist; nothing was changed.
+        """
+        readings = [self.read(run_id) for run_id in run_ids]
+        edits = self._catalog.read()
+        changed = [
+            reading.state.run_id
+            for reading in readings
+            if edits.is_run_deleted(reading.state.run_id, reading.state.experiment_id) != is_deleted
+        ]
+        if changed:
+            self._catalog.mark_runs("deleted" if is_deleted else "restored", changed, user=user)
+        return len(changed)
+
+    # -- reading
+
+    def read(self, run_id: object) -> RunReading:
+        """Return a run as it is now.
+
+        Raises:
+            NotFoundError: There is none, or it was removed for good.
+            FormatError: Only a newer version can read it, or none of its logs can be read.
+        """
+        run_id = parse_run_id(run_id)
+        reading = read_run(self._site.storage, run_id)
+        if reading is None or (reading.is_run and self._is_hidden(reading, self._catalog.read())):
+            raise NotFoundError(f"There is no run with the id {run_id} in {self._site.storage.uri}.")
+        if reading.is_newer:
+            raise FormatError(
+                f"Run {run_id} was written by a newer version of localtrack.",
+                code=ErrorCode.NEWER_FORMAT,
+                hint="Update localtrack.",
+            )
+        if not reading.is_run:
+            raise FormatError(f"Run {run_id} cannot be read: {reading.findings[0].what} ({reading.findings[0].key}).")
+        if reading.state.run_id != run_id:
+            raise InvalidInputError(f"{run_id!r} is not the id of the run in {reading.folder}.")
+        return reading
+
+    def iterate(self, findings: list[Finding], *, experiment_ids: set[str] | None = None) -> Iterator[RunReading]:
+        """Yield every run that can be read, in the order of their folders; what cannot is added to `findings`."""
+        edits = self._catalog.read()
+        adopted: dict[str, ExperimentDocument] = {}
+        for folder in list_run_folders(self._site.storage):
+            reading = read_folder(self._site.storage, folder)
+            if reading is None:
+                continue
+            findings += reading.findings
+            if not reading.is_run or reading.is_newer or self._is_hidden(reading, edits):
+                continue
+            state = reading.state
+            if state.experiment_id not in edits.experiments:
+                adopted[state.experiment_id] = ExperimentDocument(
+                    state.experiment_id, state.experiment_name, state.generation
+                )
+            if experiment_ids is None or state.experiment_id in experiment_ids:
+                yield reading
+                findings += [f for f in reading.findings if f not in findings[-50:]]
+        if adopted:
+            self._catalog.adopt(adopted.values())
+
+    def row(self, reading: RunReading, edits: EditsState | None = None) -> RunRow:
+        """Return a run as searches see it."""
+        edits = edits or self._catalog.read()
+        state = reading.state
+        info = RunInfo(
+            run_id=state.run_id,
+            experiment_id=state.experiment_id,
+            run_name=state.name,
+            user_id=state.user,
+            status=state.status,
+            start_time=state.start_ms,
+            end_time=state.end_ms,
+            lifecycle_stage="deleted" if edits.is_run_deleted(state.run_id, state.experiment_id) else "active",
+            artifact_uri=self._site.storage.path(f"{reading.folder}/{ARTIFACTS}"),
+        )
+        metrics = {
+            key: MetricSummary(fold.last_value, fold.last_step, fold.last_timestamp_ms, fold.min, fold.max, fold.count)
+            for key, fold in self._folds(reading).items()
+        }
+        return RunRow(info, state.params, state.tags, metrics)
+
+    def report(self, run_id: str) -> RunReport:
+        """Return everything that can be said of a run."""
+        reading = self.read(run_id)
+        row = self.row(reading)
+        liveness, silent_since_ms = judge_run(reading, now_ms=self._site.clock())
+        return RunReport(row, liveness, silent_since_ms, tuple(reading.findings), reading.positions)
+
+    def history(self, run_id: str, key: str | None = None) -> pa.Table:
+        """Return the points of a run. See `store.history.read_history`."""
+        from localtrack.store.history import read_history
+
+        while True:
+            reading = self.read(run_id)
+            try:
+                return read_history(reading, key)
+            except FileVanishedError:
+                continue  # sealed between listing and reading
+
+    def next_step(self, run_id: str, key: str | None = None) -> int:
+        """Return the greatest step logged so far plus one; 0 if there is none."""
+        folds = self._folds(self.read(run_id))
+        return max((fold.last_step + 1 for name, fold in folds.items() if key in (None, name)), default=0)
+
+    def seal(self, run_id: str | None = None) -> int:
+        """Seal the closed chunks of one run or all, and return how many there were."""
+        folders = list_run_folders(self._site.storage) if run_id is None else [self.read(run_id).folder]
+        sealed_count = 0
+        for folder in folders:
+            reading = read_folder(self._site.storage, folder)
+            if reading is None or not reading.is_run or reading.is_newer:
+                continue
+            for writer, files in reading.writers.items():
+                if files.chunks or len(files.segments) > 1:
+                    sealed_count += sealer.seal_now(
+                        self._site.storage, folder, writer, run_id=reading.state.run_id
+                    ).sealed_count
+        return sealed_count
+
+    def headers(self) -> Iterator[LogHeader]:
+        """Yield the run and experiment that each run folder names; folders that were looked into before cost nothing."""
+        for folder in list_run_folders(self._site.storage):
+            header = self._headers.get(folder)
+            if header is None:
+                header = self._read_header(folder)
+                if header is None:
+                    continue
+                self._headers[folder] = header
+            yield header
+
+    def _read_header(self, folder: str) -> LogHeader | None:
+        reading = read_folder(self._site.storage, folder)
+        if reading is None or not reading.is_run:
+            return None
+        state = reading.state
+        return LogHeader(state.run_id, state.experiment_id, state.experiment_name, state.generation)
+
+    def is_deleted(self, reading: RunReading) -> bool:
+        """Return whether a run, or its experiment, is deleted."""
+        return self._catalog.read().is_run_deleted(reading.state.run_id, reading.state.experiment_id)
+
+    def _folds(self, reading: RunReading) -> Folds:
+        try:
+            return reading.folds
+        except FileVanishedError:  # sealed since the folder was listed
+            again = read_folder(self._site.storage, reading.folder)
+            if again is None:
+                return {}
+            reading.findings += again.findings
+            return self._folds(again)
+
+    @staticmethod
+    def _is_hidden(reading: RunReading, edits: EditsState) -> bool:
+        """Return whether tombstones cover all there is of a run."""
+        tombstone = edits.tombstones.get(reading.state.run_id)
+        if tombstone is None:
+            return False
+        return all(
+            bytes_count <= tombstone.positions.get(writer, (0, 0))[0] and points <= tombstone.positions.get(writer, (0, 0))[1]
+            for writer, (bytes_count, points) in reading.positions.items()
+        )
+
+
+def _document(experiment: ExperimentState) -> ExperimentDocument:
+    return ExperimentDocument(experiment.experiment_id, experiment.original_name, experiment.generation)
