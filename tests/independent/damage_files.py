@@ -81,6 +81,23 @@ def chunk_of_another_run() -> tuple[HandStore, Json]:
     return store, expected
 
 
+def _chunk_refused(data: bytes, kind: str) -> tuple[HandStore, Json]:
+    """A run with a chunk that this reader must not read: neither may it read the run."""
+    store = HandStore()
+    runs = bystander(store)
+    store.log(LONG_FOLDER, long_log())
+    key = store.put(f"{LONG_FOLDER}/{A}.0.points.jsonl", data)
+    return store, a_store(runs, findings=[(key, kind)])
+
+
+def chunk_of_newer_format() -> tuple[HandStore, Json]:
+    return _chunk_refused(HandLog("Points", A, format=2, run=LONG_RUN).data, "newer")
+
+
+def chunk_with_unknown_upper_case_type() -> tuple[HandStore, Json]:
+    return _chunk_refused(long_chunk(0).add(["Packed", "something"]).data, "unknown_type")
+
+
 def _sealed(first: int, last: int, data: bytes, *chunks: int) -> tuple[HandStore, Json]:
     """An open run with a segment that is not sound, and these chunks beside it."""
     store = HandStore()
@@ -217,6 +234,17 @@ def edit_damaged() -> tuple[HandStore, Json]:
     return store, a_store(runs | {RUN: the_run(lifecycle="deleted")}, findings=[(key, "damaged")])
 
 
+def edits_with_second_header() -> tuple[HandStore, Json]:
+    """A type that is known, where it cannot stand: damage, and no reason to refuse the store."""
+    store = HandStore()
+    runs = bystander(store)
+    log = HandLog("Edits", EDITOR)
+    log.raw(log.data).add(edit_runs(T + 21, "deleted", run_id(1)))
+    key = store.put(f"edits/{EDITOR}.jsonl", log.data)
+    runs[run_id(1)]["lifecycle"] = "deleted"
+    return store, a_store(runs, findings=[(key, "damaged")])
+
+
 def edits_header() -> tuple[HandStore, Json]:
     """A log of edits whose first line cannot be read is left out."""
     store = HandStore()
@@ -304,6 +332,8 @@ FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     last_chunk_missing,
     closed_chunk_cut,
     chunk_of_another_run,
+    chunk_of_newer_format,
+    chunk_with_unknown_upper_case_type,
     segment_cut,
     segment_cut_beside_its_chunks,
     segment_with_a_flipped_byte,
@@ -320,6 +350,7 @@ FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     part_missing,
     edit_damaged,
     edits_header,
+    edits_with_second_header,
     experiment_file_damaged,
     experiment_file_of_another,
     artifact_missing,

@@ -122,6 +122,11 @@ def unknown_upper_case_type() -> tuple[HandStore, Json]:
     return _case(begun().add(["Encrypted", {"with": "something"}]).data, None, "unknown_type")
 
 
+def second_header() -> tuple[HandStore, Json]:
+    """The header again: a type that is known, where it cannot stand."""
+    return _with_line(begun().data.splitlines()[0])
+
+
 def point_of_unknown_keys() -> tuple[HandStore, Json]:
     return _with_line(b"[1,3,3,0.5]")
 
@@ -208,6 +213,7 @@ LINE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     header_of_second_writer,
     newer_format,
     unknown_upper_case_type,
+    second_header,
     point_of_unknown_keys,
     point_with_a_value_too_many,
     keys_given_twice,

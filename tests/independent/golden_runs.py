@@ -109,6 +109,63 @@ def last_values() -> tuple[HandStore, Json]:
     return store, a_store({run: a_run(points=points, last=last)})
 
 
+def extremes() -> tuple[HandStore, Json]:
+    """The widest integers, the smallest and greatest doubles, both zeros, and keys that are no identifiers."""
+    store = HandStore()
+    run = run_id(8)
+    key = "/".join(["длинный ключ"] * 19)
+    log = _began(run_log(run))
+    log.add(
+        ["k", 4_000_000_000, ["a.b-c d:e", key]],
+        [4_000_000_000, 0, -(2**63), 5e-324, -1.7976931348623157e308],
+        [4_000_000_000, 0, 2**63 - 1, 2.2250738585072014e-308, 0.1],
+        [4_000_000_000, -NOON_MS, 0, 9007199254740993, 1],
+        ["k", 1, ["zero"]],
+        [1, 5, 0, 0.0],
+        [1, 5, 0, -0.0],
+        [1, 5, 0, 0],
+        ["param", T + 1, {"": "", "long": "x" * 6_000}],
+    )
+    store.log(f"runs/{DAY}/{run}", log)
+    expected = a_run(
+        params={"": "", "long": "x" * 6_000},
+        points=[
+            ["a.b-c d:e", 0, 0, 9007199254740992.0],
+            ["a.b-c d:e", T, -(2**63), 5e-324],
+            ["a.b-c d:e", T, 2**63 - 1, 2.2250738585072014e-308],
+            ["zero", T + 5, 0, -0.0],
+            ["zero", T + 5, 0, 0.0],
+            [key, 0, 0, 1.0],
+            [key, T, -(2**63), -1.7976931348623157e308],
+            [key, T, 2**63 - 1, 0.1],
+        ],
+        last={
+            "a.b-c d:e": [2.2250738585072014e-308, 2**63 - 1, T],
+            "zero": [0.0, 0, T + 5],
+            key: [0.1, 2**63 - 1, T],
+        },
+    )
+    return store, a_store({run: expected})
+
+
+def names_of_runs() -> tuple[HandStore, Json]:
+    """A run's name is its tag: given twice, given by another writer, taken away."""
+    store = HandStore()
+    for number, tags in enumerate([["first", "second"], ["first", None], [""]], 1):
+        log = _began(run_log(run_id(number)))
+        for stamp, name in enumerate(tags, T + 1):
+            log.add(["tag", stamp, {"mlflow.runName": name}])
+        store.log(f"runs/{DAY}/{run_id(number)}", log)
+    other = run_log(run_id(1), B, stamp=T + 9).add(["tag", T + 9, {"mlflow.runName": "third"}])
+    store.log(f"runs/{DAY}/{run_id(1)}", other)
+    runs = {
+        run_id(1): a_run(name="third", tags={"mlflow.runName": "third"}),
+        run_id(2): a_run(),
+        run_id(3): a_run(tags={"mlflow.runName": ""}),
+    }
+    return store, a_store(runs)
+
+
 def two_writers() -> tuple[HandStore, Json]:
     """Two processes log to one run at once; their clocks differ."""
     store = HandStore()

@@ -22,6 +22,8 @@ from tests.independent.hand import HandStore
 GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_runs.short_run,
     golden_runs.last_values,
+    golden_runs.extremes,
+    golden_runs.names_of_runs,
     golden_runs.two_writers,
     golden_runs.resumed,
     golden_runs.param_conflict,
