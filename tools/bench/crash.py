@@ -34,10 +34,12 @@ class Mode:
     name: str
     drivers: int
     same_run: bool = False
+    chunk_bytes: int | None = None
 
 
 MODES = (
     Mode("one process", 1),
+    Mode("one process, sealing all the time", 1, chunk_bytes=8 * 1024),
     Mode("four processes, a run each", 4),
     Mode("four processes, one run", 4, same_run=True),
 )
@@ -46,11 +48,12 @@ MODES = (
 class Driver:
     """One process to be killed, and what it has acknowledged."""
 
-    def __init__(self, store_root: str, prefix: str, run_id: str | None) -> None:
+    def __init__(self, store_root: str, prefix: str, run_id: str | None, mode: Mode) -> None:
         self.prefix = prefix
         self._text = b""
         command = [sys.executable, "-m", "tools.bench.crash_driver", store_root, prefix]
         command += ["--run-id", run_id] if run_id else []
+        command += ["--chunk-bytes", str(mode.chunk_bytes)] if mode.chunk_bytes else []
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=make_environment(REPOSITORY))
         assert self._process.stdout is not None
         self._stdout = self._process.stdout
@@ -102,7 +105,7 @@ def run(setting: Setting) -> Result:
 
     result = Result(NAME, SUMMARY)
     random = Random(setting.seed)
-    share = math.ceil(setting.choose(setting.kills, 3) / len(MODES))
+    share = math.ceil(setting.choose(setting.kills, 4) / len(MODES))
     for number, mode in enumerate(MODES):
         root = str(setting.folder / f"store{number}")
         Store.open(root, create=True).close()
@@ -121,10 +124,11 @@ def _kill_once(root: str, mode: Mode, audit: Audit, random: Random) -> None:
     if mode.same_run:
         with Store.open(root) as store:
             run_id = store.start_run("bench").run_id
+            store.flush()  # else the folder is gone before the library has synced it
     drivers: list[Driver] = []
     try:
         for number in range(mode.drivers):
-            drivers.append(Driver(root, f"d{number}", run_id))
+            drivers.append(Driver(root, f"d{number}", run_id, mode))
         _await_first_calls(drivers)
         for number, driver in enumerate(drivers):
             _read_until(drivers[number:], time.monotonic() + random.uniform(0, LONGEST_LIFE_S / mode.drivers))

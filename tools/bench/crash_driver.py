@@ -41,11 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("store", help="folder of an existing store")
     parser.add_argument("prefix", help="first part of every key")
     parser.add_argument("--run-id", help="log to this run instead of a new one")
+    parser.add_argument("--chunk-bytes", type=int, help="begin a new chunk after so many bytes, to seal all the time")
     chosen = parser.parse_args(arguments)
 
     from localtrack import Store
 
     store = Store.open(chosen.store)
+    if chosen.chunk_bytes:
+        # No setting of the library: users have no reason to make small chunks.
+        store._site.log_points_bytes = store._site.chunk_bytes = chosen.chunk_bytes
     run = store.start_run(run_id=chosen.run_id) if chosen.run_id else store.start_run("bench")
     os.write(1, f"run {run.run_id}\n".encode())
     number = 0

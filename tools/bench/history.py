@@ -27,6 +27,7 @@ def run(setting: Setting) -> Result:
     random = Random(setting.seed)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(str(setting.folder / "store"), create=True))
+        stack.callback(store.flush)  # else the folder is gone before the library has synced it
         one = _log_points(store, ["loss"], point_count, random)
         ten = _log_points(store, [f"loss_{number}" for number in range(10)], point_count // 10, random)
         _measure(result, store, setting, one, None, f"{point_count:,} points of one key", READ_BOUND)

@@ -43,6 +43,7 @@ def run(setting: Setting) -> Result:
     with ExitStack() as stack:
         file = stack.enter_context(open(setting.folder / "floor.jsonl", "a", encoding="utf-8"))
         store = stack.enter_context(Store.open(str(setting.folder / "store"), create=True))
+        stack.callback(store.flush)  # else the folder is gone before the library has synced it
         ours = stack.enter_context(store.start_run("bench"))
         floor_log = open_floor(file)
 

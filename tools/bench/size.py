@@ -34,6 +34,7 @@ def run(setting: Setting) -> Result:
             _measure(result, store, kind, points, timestamps_ms, bound, floor)
         points = values.make_values("full-entropy doubles", point_count, Random(setting.seed))
         _measure(result, store, "full-entropy doubles, own clock", points, None, None, floor=None)
+        store.flush()  # else the folder is gone before the library has synced it
     result.notes.append(f"{point_count:,} points each, a step about every {values.STEP_MS} ms, with jitter")
     result.notes.append("'sealed' is the segment; 'folder' is all files of the finished run")
     return result
