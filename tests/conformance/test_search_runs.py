@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from tests.unit.query.rows import BASE_MS, metric, run
@@ -87,8 +87,6 @@ class Both:
             ]
             if inputs:
                 self.mlflow.log_inputs(run_id, inputs)
-            from mlflow.entities import RunStatus
-
             self.mlflow.update_run_info(run_id, RunStatus.from_string(info.status), info.end_time, None)
             if info.lifecycle_stage == "deleted":
                 self.mlflow.delete_run(run_id)

@@ -119,6 +119,7 @@ def _refusal(search: Callable[[], object]) -> InvalidInputError | None:
 
 @given(anything)
 @example("(" * 100_000)
+@example("MIN(" * 100_000 + "metrics.a")
 @example("NOT " * 100_000 + "metrics.a > 1")
 @example(" AND ".join(["metrics.a > 1"] * 100_000))
 @example("run_id IN (" + ",".join(f"'{n}'" for n in range(20_000)) + ")")

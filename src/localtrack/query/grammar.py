@@ -43,7 +43,8 @@ from localtrack.query.expression import (
 )
 from localtrack.query.fields import METRIC_COLUMNS, Scope
 from localtrack.query.literals import parse_number
-from localtrack.query.tokens import Token, TokenKind, complaint, tokenize
+from localtrack.query.reader import TokenReader
+from localtrack.query.tokens import Token, TokenKind, complaint
 from localtrack.query.values import read_value
 
 MAX_DEPTH: Final = 64
@@ -74,8 +75,8 @@ def parse_filter(text: str | None, scope: Scope, *, now_ms: int | None = None) -
     Raises:
         InvalidInputError: The text is no filter. The message shows the place and what was expected there.
     """
-    if text is None:
-        return None
+    if not text:
+        return None  # before the tokenizer is imported, which takes longer than such a search
     return Parser(text, scope, now_ms=now_ms).filter()
 
 
@@ -100,59 +101,18 @@ def parse_order_by(clauses: Iterable[str] | None, scope: Scope) -> tuple[OrderKe
     return tuple(keys)
 
 
-class Parser:
+class Parser(TokenReader):
     """Recursive descent over the tokens of one text."""
 
     def __init__(self, text: str, scope: Scope, *, now_ms: int | None = None, what: str = "filter") -> None:
-        self.text = text
-        self.scope = scope
-        self.now_ms = int(time.time() * 1000) if now_ms is None else now_ms
-        self._what = what
-        self._tokens = tokenize(text, what=what)
-        self._place = 0
+        super().__init__(text, what=what)
+        self._now_ms = int(time.time() * 1000) if now_ms is None else now_ms
+        self._scope = scope
         self._depth = 0
         self._conditions_count = 0
 
-    # What the parts of the grammar share.
-
-    def peek(self) -> Token:
-        """Return the token that comes next, and stay before it."""
-        return self._tokens[self._place]
-
-    def take(self) -> Token:
-        """Return the next token and go past it; END stays."""
-        token = self.peek()
-        if token.kind is not TokenKind.END:
-            self._place += 1
-        return token
-
-    def take_symbol(self, *symbols: str) -> Token | None:
-        """Go past one of these symbols if it comes next."""
-        return self.take() if self.peek().kind is TokenKind.SYMBOL and self.peek().text in symbols else None
-
-    def take_word(self, *words: str) -> Token | None:
-        """Go past one of these words, in any case, if it comes next."""
-        return self.take() if self.peek().kind is TokenKind.WORD and self.peek().text.upper() in words else None
-
-    def error(self, expected: str, token: Token | None = None, *, hint: str = "") -> InvalidInputError:
-        """Return an error that points at a token, by default the next one."""
-        token = token or self.peek()
-        shown = self.text[token.start : token.start + 40]
-        found = (
-            f"the end of the {self._what}" if token.kind is TokenKind.END else repr(shown[: token.end - token.start])
-        )
-        return complaint(self.text, token.start, token.end, found, expected=expected, hint=hint, what=self._what)
-
-    def expect_symbol(self, symbol: str) -> Token:
-        """Go past this symbol, or raise."""
-        if token := self.take_symbol(symbol):
-            return token
-        raise self.error(repr(symbol))
-
-    # The grammar.
-
     def filter(self) -> Expression | None:
-        """Return the expression of the whole text."""
+        """Return the expression that the whole text is; None if it is white space."""
         if self.peek().kind is TokenKind.END:
             return None
         expression = self._or()
@@ -162,9 +122,10 @@ class Parser:
 
     def order_key(self) -> OrderKey:
         """Return the order key that the whole text is."""
+        first = self.peek()
         field = self._field(for_order=True)
         if field.relation == "datasets":
-            raise self.error("a field of the run itself: data sets are several", self._tokens[0])
+            raise self.error("a field of the run itself: data sets are several", first)
         direction = self.take_word("ASC", "DESC")
         if self.peek().kind is not TokenKind.END:
             raise self._after_field("ASC, DESC or the end")
@@ -204,7 +165,7 @@ class Parser:
         field = self._field()
         place = self.peek()
         if symbol := self.take_symbol(*_COMPARATORS):
-            return self._checked(Condition(field, _COMPARATORS[symbol.text], (read_value(self, field),)), place)
+            return self._checked(Condition(field, _COMPARATORS[symbol.text], (self._value(field),)), place)
         if self.take_word("IS"):
             operator = Operator.IS_NOT_NULL if self.take_word("NOT") else Operator.IS_NULL
             if not self.take_word("NULL"):
@@ -220,24 +181,29 @@ class Parser:
     def _values(self, field: Field, operator: Operator) -> tuple[Value, ...]:
         if operator in PATTERNS:
             if field.kind not in (Kind.TEXT, Kind.ID, Kind.LOOSE):
-                raise self.error(f"no pattern: the field is {field.kind.value}", self._tokens[self._place - 1])
-            return (read_value(self, replace(field, kind=Kind.TEXT)),)
+                raise self.error(f"no pattern: the field is {field.kind.value}", self.last())
+            return (self._value(replace(field, kind=Kind.TEXT)),)
         if operator in (Operator.BETWEEN, Operator.NOT_BETWEEN):
-            low = read_value(self, field)
+            low = self._value(field)
             if not self.take_word("AND"):
                 raise self.error("AND and the upper end of BETWEEN")
-            return low, self._same_type(read_value(self, field), low)
+            return low, self._same_type(self._value(field), low)
         self.expect_symbol("(")
-        values = [read_value(self, field)]
-        while self.take_symbol(",") and self.peek().text != ")":
-            values.append(self._same_type(read_value(self, field), values[0]))
+        values = [self._value(field)]
+        while self.take_symbol(","):
+            if self.take_symbol(")"):
+                return tuple(values)
+            values.append(self._same_type(self._value(field), values[0]))
         if not self.take_symbol(")"):
             raise self.error("',' or ')'")
         return tuple(values)
 
+    def _value(self, field: Field) -> Value:
+        return read_value(self, field, now_ms=self._now_ms)
+
     def _same_type(self, value: Value, first: Value) -> Value:
-        if _family(value) is not _family(first):
-            raise self.error(f"another {_family(first)}, as the first value is", self._tokens[self._place - 1])
+        if _family(value) != _family(first):
+            raise self.error(f"another {_family(first)}, as the first value is", self.last())
         return value
 
     def _checked(self, condition: Condition, place: Token) -> Condition:
@@ -253,61 +219,57 @@ class Parser:
                 raise self.error("= or !=: true and false have no order", place)
             is_number = [isinstance(v, str) and parse_number(v.lstrip("+-")) is not None for v in condition.values]
             if field.kind is Kind.LOOSE and any(is_number):
-                value = self._tokens[self._place - 1]
+                value = self.last()
                 raise self.error("a number without quotes: as texts, '10' comes before '9'", value)
         return condition
 
     def _field(self, *, for_order: bool = False) -> Field:
-        first = self.peek()
-        if (function := self.take_word(*map(str.upper, METRIC_COLUMNS))) and self.take_symbol("("):
-            inner = self._field()
+        """Take a field, or a function over a metric."""
+        if function := self.take_call(*map(str.upper, METRIC_COLUMNS)):
+            inner = self._named(for_order=for_order)
             if inner.relation != "metrics":
-                raise self.error(f"a metric inside {function.text.upper()}()", self._tokens[self._place - 1])
+                raise self.error(f"a metric inside {function.text.upper()}()", self.last())
             self.expect_symbol(")")
             return replace(inner, column=METRIC_COLUMNS[function.text.lower()])
-        token = function or (self.take() if first.kind in (TokenKind.WORD, TokenKind.QUOTED) else None)
-        if token is None:
-            raise self.error("a field such as metrics.loss, params.lr, tags.team or status")
-        return self._named(token, for_order)
+        return self._named(for_order=for_order)
 
-    def _named(self, token: Token, for_order: bool) -> Field:
-        """Return the field that begins with this token, which is taken already."""
+    def _named(self, *, for_order: bool) -> Field:
+        """Take a field by its name."""
+        if self.peek().kind not in (TokenKind.WORD, TokenKind.QUOTED):
+            raise self.error("a field such as metrics.loss, params.lr, tags.team or status")
+        token = self.take()
         entity, dot, key = token.text.partition(".") if token.kind is TokenKind.WORD else (token.text, "", "")
         is_quoted_key = False
-        if token.kind is TokenKind.QUOTED and self._touches(token) and self.peek().text.startswith("."):
-            after = self.take()
-            dot, key, token = ".", after.text[1:], after
-        if dot and not key and self.peek().kind is TokenKind.QUOTED and self._touches(token):
+        if token.kind is TokenKind.QUOTED and self.is_touching(token) and (rest := self.take_dotted()):
+            dot, key, token = ".", rest.text[1:], rest
+        if dot and not key and self.peek().kind is TokenKind.QUOTED and self.is_touching(token):
             key, is_quoted_key, token = self.peek().text, True, self.take()
         if not dot:
             return self._attribute(entity, token, for_order)
-        relation = self.scope.entities.get(entity.lower())
+        relation = self._scope.entities.get(entity.lower())
         if relation is None:
-            names = ", ".join(sorted(self.scope.entities))
+            names = ", ".join(sorted(self._scope.entities))
             raise self.error(f"one of {names} before the dot", token)
-        if relation == self.scope.relation:
+        if relation == self._scope.relation:
             return self._attribute(key, token, for_order)
         if relation == "datasets":
-            if found := self.scope.datasets.get(key):
+            if found := self._scope.datasets.get(key):
                 return found
-            raise self.error(f"one of {', '.join(self.scope.datasets)} after the dot", token)
+            raise self.error(f"one of {', '.join(self._scope.datasets)} after the dot", token)
         if not key or not (is_quoted_key or _PLAIN_KEY.fullmatch(key)):
             raise self.error("a key of letters, digits, underscores and dots, or a key in `backticks`", token)
         return Field(relation, "value", Kind.NUMBER if relation == "metrics" else Kind.LOOSE, key)
 
     def _attribute(self, name: str, token: Token, for_order: bool) -> Field:
-        if found := self.scope.attribute(name, for_order=for_order):
+        if found := self._scope.attribute(name, for_order=for_order):
             return found
-        names = ", ".join(sorted(self.scope.attributes))
-        relations = dict.fromkeys(self.scope.entities.values())
-        kinds = " or ".join(f"{relation}.<key>" for relation in relations if relation != self.scope.relation)
+        names = ", ".join(sorted(self._scope.attributes))
+        relations = dict.fromkeys(self._scope.entities.values())
+        kinds = " or ".join(f"{relation}.<key>" for relation in relations if relation != self._scope.relation)
         raise self.error(f"one of {names}", token, hint=f"Other fields are written {kinds}.")
 
-    def _touches(self, token: Token) -> bool:
-        return self.peek().start == token.end
-
     def _after_field(self, expected: str) -> InvalidInputError:
-        is_key_cut = self._touches(self._tokens[self._place - 1]) and self.peek().kind is TokenKind.SYMBOL
+        is_key_cut = self.is_touching(self.last()) and self.peek().kind is TokenKind.SYMBOL
         hint = "Put a key that holds other signs than letters, digits, _ and . in `backticks`." if is_key_cut else ""
         return self.error(expected, hint=hint)
 

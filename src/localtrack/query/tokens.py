@@ -49,6 +49,8 @@ class Token:
     text: str
     start: int
     end: int
+    quote: str = ""
+    """The quote that it stands in, if any."""
 
 
 @functools.cache
@@ -136,7 +138,7 @@ def _scan(text: str) -> list[Token]:
     for token in raw:
         start, end = token.start, token.end + 1
         if token.token_type in kinds:
-            tokens.append(Token(kinds[token.token_type], token.text, start, end))
+            tokens.append(Token(kinds[token.token_type], token.text, start, end, text[start]))
         elif token.token_type in (TokenType.VAR, TokenType.NUMBER) or token.text == ".":
             tokens.append(Token(TokenKind.WORD, text[start:end], start, end))
         elif token.token_type is TokenType.UNKNOWN:

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from localtrack.query.expression import Field, Kind, Value
 from localtrack.query.literals import parse_date_ms, parse_duration_ms, parse_number
+from localtrack.query.reader import TokenReader
 from localtrack.query.tokens import Token, TokenKind
-
-if TYPE_CHECKING:
-    from localtrack.query.grammar import Parser
 
 _BOOLEANS: Final = {"TRUE": True, "FALSE": False}
 
 
-def read_value(parser: Parser, field: Field) -> Value:
-    """Take one value from the parser.
+def read_value(reader: TokenReader, field: Field, *, now_ms: int) -> Value:
+    """Take one value.
+
+    Args:
+        reader: Where the value comes next.
+        field: What it is to be compared with.
+        now_ms: What `now()` stands for, milliseconds since 1970.
 
     Raises:
         InvalidInputError: What comes next is no value, or none that the field can be compared with.
     """
-    place = parser.peek()
-    if (text := _text(parser)) is not None:
-        return _from_text(parser, field, text, place)
-    if field.kind is Kind.TIME and parser.take_word("NOW"):
-        return _now(parser)
-    if field.kind is Kind.LOOSE and (word := parser.take_word(*_BOOLEANS)):
+    place = reader.peek()
+    if (text := _text(reader)) is not None:
+        return _from_text(reader, field, text, place)
+    if field.kind is Kind.TIME and reader.take_word("NOW"):
+        return _now(reader, now_ms)
+    if field.kind is Kind.LOOSE and (word := reader.take_word(*_BOOLEANS)):
         return _BOOLEANS[word.text.upper()]
-    sign = parser.take_symbol("-", "+")
-    if parser.peek().kind is not TokenKind.WORD or (sign and parser.peek().start != sign.end):
-        raise parser.error(_expected(field), place)
-    word = parser.take()
+    sign = reader.take_symbol("-", "+")
+    if reader.peek().kind is not TokenKind.WORD or (sign and reader.peek().start != sign.end):
+        raise reader.error(_expected(field), place)
+    word = reader.take()
     number = parse_number(word.text)
     if number is None and field.kind is Kind.DURATION:
         number = parse_duration_ms(word.text)
@@ -38,42 +41,42 @@ def read_value(parser: Parser, field: Field) -> Value:
         hint = ""
         if word.text.lower() == "nan":
             hint = "NaN equals nothing, not even itself."
-        raise parser.error(_expected(field), word, hint=hint)
+        raise reader.error(_expected(field), word, hint=hint)
     if field.kind is Kind.ID:
         if sign or not isinstance(number, int):
-            raise parser.error(_expected(field), word)
+            raise reader.error(_expected(field), word)
         return word.text
     number = -number if sign and sign.text == "-" else number
     return float(number) if field.kind in (Kind.NUMBER, Kind.LOOSE) else number
 
 
-def _text(parser: Parser) -> str | None:
+def _text(reader: TokenReader) -> str | None:
     """Take a text in single or double quotes, if one comes next."""
-    token = parser.peek()
-    is_text = token.kind is TokenKind.STRING or (token.kind is TokenKind.QUOTED and parser.text[token.start] == '"')
-    return parser.take().text if is_text else None
+    token = reader.peek()
+    is_text = token.kind is TokenKind.STRING or (token.kind is TokenKind.QUOTED and token.quote == '"')
+    return reader.take().text if is_text else None
 
 
-def _from_text(parser: Parser, field: Field, text: str, place: Token) -> Value:
+def _from_text(reader: TokenReader, field: Field, text: str, place: Token) -> Value:
     if field.kind is Kind.TIME:
         moment_ms = parse_date_ms(text)
         if moment_ms is None:
-            raise parser.error(_expected(field), place)
+            raise reader.error(_expected(field), place)
         return moment_ms
     if field.kind in (Kind.NUMBER, Kind.DURATION):
-        raise parser.error(_expected(field), place, hint="Leave the quotes out.")
+        raise reader.error(_expected(field), place, hint="Leave the quotes out.")
     return text
 
 
-def _now(parser: Parser) -> float:
-    parser.expect_symbol("(")
-    parser.expect_symbol(")")
-    moment_ms: float = parser.now_ms
-    while sign := parser.take_symbol("-", "+"):
-        duration_ms = parse_duration_ms(parser.peek().text) if parser.peek().kind is TokenKind.WORD else None
+def _now(reader: TokenReader, now_ms: int) -> float:
+    reader.expect_symbol("(")
+    reader.expect_symbol(")")
+    moment_ms: float = now_ms
+    while sign := reader.take_symbol("-", "+"):
+        duration_ms = parse_duration_ms(reader.peek().text) if reader.peek().kind is TokenKind.WORD else None
         if duration_ms is None:
-            raise parser.error("a duration such as 30s, 15m, 6h, 2d or 1w")
-        parser.take()
+            raise reader.error("a duration such as 30s, 15m, 6h, 2d or 1w")
+        reader.take()
         moment_ms += -duration_ms if sign.text == "-" else duration_ms
     return moment_ms
 

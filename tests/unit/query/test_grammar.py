@@ -120,6 +120,10 @@ def test_values_keep_their_type(text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
+def test_a_list_may_hold_punctuation() -> None:
+    assert _condition("status IN (')', ',', '(')").values == (")", ",", "(")
+
+
 def test_a_list_may_end_with_a_comma() -> None:
     assert _condition("status IN ('a', 'b',)").values == ("a", "b")
 
@@ -168,6 +172,8 @@ def test_the_error_cuts_a_window_out_of_a_long_text_and_still_points_at_the_plac
         ("metrics. > 1", "a key of letters"),
         ("metrics.`` > 1", "a key of letters"),
         ("MIN(params.lr) > 1", "a metric inside MIN()"),
+        ("MIN(MAX(metrics.a)) > 1", "one of"),
+        ("\"metrics\"'.a' > 1", "one of"),
         ("MIN metrics.a > 1", "one of"),
         ("start_time > 'soon'", "now() - 2d"),
         ("start_time > now() - 2", "a duration"),
@@ -218,5 +224,9 @@ def test_the_greatest_filters_run() -> None:
     distinct = " OR ".join(f"metrics.k{n} = 1" for n in range(MAX_CONDITIONS))
     assert found(rows, distinct) == ["a"]
     assert found(rows, " AND ".join(["metrics.k7 = 1"] * MAX_CONDITIONS)) == ["a"]
+    mixed = "metrics.k7 = 1"
+    for level in range((MAX_DEPTH - 1) // 2):
+        mixed = f"NOT (metrics.k{level} = 2 OR metrics.k7 = 1 AND {mixed})"
+    assert set(found(rows, mixed)) | set(found(rows, f"NOT {mixed}")) == {"a", "b"}
     deep = MAX_DEPTH - 1
     assert found(rows, "(" * deep + "metrics.k7 = 1" + ")" * deep) == ["a"]
