@@ -1,4 +1,4 @@
-"""What the environment says. Only this module of the package reads `os.environ` (sync has its own for remotes).
+"""What the environment says. Only this module of the package reads or sets `os.environ` (sync has its own for remotes).
 
 Every setting has a LOCALTRACK_ name; where MLflow has the same setting its name works too, and LOCALTRACK_ wins. A
 variable that is set to nothing counts as not set. Nothing is remembered: a variable that a program sets while it runs
@@ -61,7 +61,24 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Which batch job this is, for resuming a requeued one; by default what the scheduler says.",
     ),
     Variable("LOCALTRACK_RUN_CONTEXT", "MLFLOW_RUN_CONTEXT", "A JSON object of tags for every new run."),
+    Variable("LOCALTRACK_DEBUG", "", "Whether the command line shows the traceback of an error (true or false, default)."),
 )
+
+
+class Setting(NamedTuple):
+    """What the environment says for one variable."""
+
+    variable: Variable
+    source: str
+    """The name that is set; empty where neither is."""
+    value: str
+    counts: bool
+    """False where something is set that localtrack leaves aside."""
+
+
+def settings() -> list[Setting]:
+    """Return every variable with its value, in the order of `VARIABLES`."""
+    return [_setting(variable) for variable in VARIABLES]
 
 
 class ExperimentSetting(NamedTuple):
@@ -114,6 +131,20 @@ def take_run_id() -> str | None:
     return own or foreign or None
 
 
+def hand_down_store(uri: str | None) -> None:
+    """Name the store that child processes use; None takes the name back. MLflow's name is left alone: MLflow reads it."""
+    if uri is None:
+        os.environ.pop("LOCALTRACK_TRACKING_URI", None)
+    else:
+        os.environ["LOCALTRACK_TRACKING_URI"] = uri
+
+
+def hand_down_experiment(experiment_id: str) -> None:
+    """Name the experiment of runs that child processes start. A name set before would contradict it, and goes."""
+    os.environ.pop("LOCALTRACK_EXPERIMENT_NAME", None)
+    os.environ["LOCALTRACK_EXPERIMENT_ID"] = experiment_id
+
+
 def run_name() -> str | None:
     """Return the name for new runs that are given none, or None."""
     return _get("LOCALTRACK_RUN_NAME") or _get("MLFLOW_RUN_NAME")
@@ -159,6 +190,11 @@ def job_id() -> str | None:
         where the cluster is known. All processes and all steps of one job have the same.
     """
     return _get("LOCALTRACK_JOB_ID") or batch_job.job_id(os.environ)
+
+
+def is_debug() -> bool:
+    """Tell whether the command line shows tracebacks. A value that is neither yes nor no counts as yes."""
+    return (_get("LOCALTRACK_DEBUG") or "false").lower() not in ("false", "0")
 
 
 def run_context() -> dict[str, str]:
@@ -230,6 +266,22 @@ def git_environment() -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("GIT_")}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+
+
+def _setting(variable: Variable) -> Setting:
+    own = _get(variable.name)
+    if own is not None:
+        return Setting(variable, variable.name, own, True)
+    foreign = _get(variable.twin) if variable.twin else None
+    if foreign is None:
+        return Setting(variable, "", "", False)
+    if variable.name == "LOCALTRACK_TRACKING_URI":
+        counts = names_store(foreign)
+    elif variable.name.startswith("LOCALTRACK_EXPERIMENT_"):
+        counts = not (_get("LOCALTRACK_EXPERIMENT_NAME") or _get("LOCALTRACK_EXPERIMENT_ID"))
+    else:
+        counts = True
+    return Setting(variable, variable.twin, foreign, counts)
 
 
 def _get(name: str) -> str | None:

@@ -152,15 +152,17 @@ class ActiveRun:
             local_path: What to copy.
             artifact_path: The folder among the artifacts to put it in; the topmost by default.
         """
-        from localtrack.api.artifact_content import log_path
+        from localtrack.store.artifacts import plan_source
 
-        self._do(lambda: log_path(self._put_file, local_path, artifact_path))
+        plan = plan_source(local_path, artifact_path)
+        self._do(lambda: self._put_files(plan))
 
     def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Copy what a folder holds into the run's artifacts. Names are checked before the first byte is copied."""
-        from localtrack.api.artifact_content import log_folder
+        from localtrack.store.artifacts import plan_folder
 
-        self._do(lambda: log_folder(self._put_file, local_dir, artifact_path))
+        plan = plan_folder(local_dir, artifact_path)
+        self._do(lambda: self._put_files(plan))
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Write a text as an artifact, in UTF-8."""
@@ -351,11 +353,12 @@ class ActiveRun:
             for key, value in tags
         }
 
-    def _put_file(self, local_path: str, artifact_path: str) -> None:
+    def _put_files(self, plan: Sequence[tuple[str, str]]) -> None:
         from localtrack.store.artifacts import put_file
 
-        record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
-        self._writer.note_artifact(record.path, record.bytes, record.sha256)
+        for local_path, artifact_path in plan:
+            record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
+            self._writer.note_artifact(record.path, record.bytes, record.sha256)
 
     def _put_bytes(self, data: bytes, artifact_path: str) -> None:
         from localtrack.store.artifacts import put_bytes

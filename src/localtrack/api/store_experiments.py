@@ -12,7 +12,8 @@ from localtrack.format.names import validate_key
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
 from localtrack.store.runs import Runs
-from localtrack.types import Experiment, Finding, ViewType
+from localtrack.store.site import Site
+from localtrack.types import DEFAULT_EXPERIMENT_ID, Experiment, Finding, ViewType
 
 if TYPE_CHECKING:
     from localtrack.query.pages import Page
@@ -22,6 +23,7 @@ class ExperimentCalls:
     """What a `Store` offers for experiments."""
 
     storage: Storage
+    _site: Site
     _catalog: Catalog
     _runs: Runs
     _user: str
@@ -143,14 +145,17 @@ class ExperimentCalls:
         )
 
     def _shown(self, experiment: ExperimentState) -> Experiment:
+        created_ms = experiment.created_ms
+        if created_ms is None and experiment.experiment_id == DEFAULT_EXPERIMENT_ID:
+            created_ms = self._site.document.created_ms
         return Experiment(
             experiment_id=experiment.experiment_id,
             name=experiment.name,
             artifact_location=self.storage.path("runs"),
             lifecycle_stage="deleted" if experiment.is_deleted else "active",
             tags=dict(experiment.tags),
-            creation_time=experiment.created_ms,
-            last_update_time=experiment.updated_ms,
+            creation_time=created_ms,
+            last_update_time=experiment.updated_ms or created_ms,
         )
 
     @property

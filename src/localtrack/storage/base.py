@@ -26,6 +26,8 @@ class Appender(Protocol):
     key: str
     size: int
     """Bytes handed to the medium so far."""
+    is_retryable: bool
+    """True: after a failed `sync` the same file can be tried again. False: what it was to sync must be written elsewhere."""
     is_locked: bool
     """True: this process holds a lock on the file that readers on the same machine can see."""
 

@@ -46,6 +46,8 @@ class LocalLog:
         "size",
     )
 
+    is_retryable = False
+
     def __init__(self, key: str, path: str, root: str, fd: int, lock: Lock) -> None:
         self.key = key
         self.path = path

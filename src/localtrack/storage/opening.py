@@ -46,7 +46,7 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
         )
     from localtrack.storage.objects import ObjectStorage
 
-    return ObjectStorage.open(text)
+    return ObjectStorage.at(text)
 
 
 def _local_path(uri: str) -> str:

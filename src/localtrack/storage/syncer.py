@@ -98,6 +98,8 @@ class Syncer:
                 continue
             except StorageError as error:
                 failures.append(error)
+                if log.is_retryable:
+                    continue
                 try:
                     on_failure(log, error)
                 except StorageError as second:

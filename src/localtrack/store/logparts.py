@@ -23,6 +23,18 @@ def gather_logs(entries: list[Entry]) -> dict[str, int]:
     return sizes
 
 
+def put_log(storage: Storage, key: str, data: bytes) -> None:
+    """Put a copy of a log in place, where a shorter one may lie."""
+    if storage.can_append:
+        storage.write(key, data)
+        return
+    parts, there = 0, 0
+    while storage.exists(part_name(key, parts)):
+        there += len(storage.read(part_name(key, parts)))
+        parts += 1
+    storage.write(part_name(key, parts), data[there:])
+
+
 def read_log(storage: Storage, key: str) -> bytes:
     """Return the bytes of a log, the parts put together up to the first that is missing."""
     if storage.can_append:

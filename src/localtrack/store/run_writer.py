@@ -29,6 +29,7 @@ from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.inbox import Inbox
+from localtrack.store.logparts import read_log
 from localtrack.store.site import STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer
 
 Point = tuple[str, float, int, int]
@@ -540,6 +541,8 @@ class RunWriter:
             self.is_closed = True
             self._room, self._append = 0, self._no_file
             size = file.size
+        if not self.site.storage.can_append:
+            file.sync()  # on an object store the end of a run is an acknowledgement
         retire_log(file)
         if self._is_synced_each_call:
             syncer.sync_all()
@@ -553,7 +556,7 @@ class RunWriter:
             return {}
         data = log.file.recall()
         if data is None:
-            data = self.site.storage.read(log.file.key)
+            data = read_log(self.site.storage, log.file.key)
         reader = PointReader(log.base_ms)
         for record in reader.take_points(decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")):
             if record[0] == "batch":

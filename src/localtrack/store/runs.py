@@ -13,6 +13,7 @@ from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
 from localtrack.format.layout import ARTIFACTS
 from localtrack.format.metric_fold import Folds, encode_folds
+from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
@@ -130,6 +131,8 @@ class Runs:
         if writer.close_points():
             if info is not None:
                 writer.set_info(info)  # sealing may take a while, and the run has ended already
+            if not self._site.storage.can_append:
+                syncer.sync_all()  # chunks must be in the store before they can be sealed
             report = sealer.seal_now(self._site.storage, writer.folder, writer.writer, run_id=writer.run_id)
             sealed = report.keys
         elif info is not None:

@@ -1,0 +1,107 @@
+"""The active runs: a stack for each thread, as in MLflow, and the list of all that this process has to end.
+
+A run that was ended through its own object (`run.end()`, the end of a `with` block) leaves its stack when somebody next
+looks. What is still open when the interpreter ends is ended FINISHED, as in MLflow, and that in all threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from localtrack.errors import LocaltrackError
+
+if TYPE_CHECKING:
+    from localtrack.api.run import ActiveRun
+    from localtrack.api.store import Store
+
+
+class Active(NamedTuple):
+    """A run that fluent calls log to."""
+
+    run: ActiveRun
+    store: Store
+    pid: int
+    """The process that began it: a forked child has the run on its stack, but does not end it when it ends itself."""
+
+
+class _ThreadRuns(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Active] = []
+        self.last: Active | None = None
+
+
+_thread = _ThreadRuns()
+# Every active run of this process, of whatever thread, in the order they were begun. Appending to a list, removing from
+# it and copying it are one step each to other threads.
+_open: list[Active] = []
+_is_registered = False
+
+
+def push(run: ActiveRun, store: Store) -> None:
+    """Make a run the active one of the calling thread."""
+    global _is_registered
+    if not _is_registered:
+        # Not on import: handlers run last registered first, and the store's have to come after this one.
+        atexit.register(end_all)
+        _is_registered = True
+    entry = Active(run, store, os.getpid())
+    for other in list(_open):
+        if other.run.is_ended:
+            _forget(other)
+    _open.append(entry)
+    _thread.stack.append(entry)
+
+
+def top() -> Active | None:
+    """Return the active run of the calling thread with its store, or None."""
+    stack = _thread.stack
+    while stack:
+        entry = stack[-1]
+        if not entry.run.is_ended:
+            return entry
+        stack.pop()
+        _thread.last = entry
+        _forget(entry)
+    return None
+
+
+def pop() -> None:
+    """Take the active run off the stack of the calling thread, whether or not it has ended."""
+    if _thread.stack:
+        entry = _thread.stack.pop()
+        _thread.last = entry
+        _forget(entry)
+
+
+def last() -> Active | None:
+    """Return the run that was taken off the stack of the calling thread last, or None."""
+    return _thread.last
+
+
+def find(run_id: str) -> Active | None:
+    """Return the run of an id if any thread of this process has it open."""
+    return next((entry for entry in reversed(_open) if entry.run.run_id == run_id and not entry.run.is_ended), None)
+
+
+def end_all() -> None:
+    """End every run that this process began, inner ones before outer ones. Never raises: the interpreter is ending."""
+    for entry in reversed(list(_open)):
+        if entry.pid != os.getpid():
+            continue
+        try:
+            entry.run.end()
+        except LocaltrackError as error:
+            import logging
+
+            logging.getLogger("localtrack").error("The end of run %s could not be recorded: %s", entry.run.run_id, error)
+
+
+def _forget(entry: Active) -> None:
+    # By identity: two objects may write to one run.
+    for number, other in enumerate(_open):
+        if other.run is entry.run:
+            del _open[number]
+            return
