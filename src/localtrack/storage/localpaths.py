@@ -87,7 +87,7 @@ def open_source(path: str) -> BinaryIO:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise _no_source(path, "is no regular file")
-        return os.fdopen(fd, "rb", buffering=0)  # type: ignore[return-value]  # a FileIO does what is asked of a BinaryIO here
+        return os.fdopen(fd, "rb", buffering=0)
 
 
 def require_source(path: str) -> None:

@@ -60,16 +60,18 @@ def plan_folder(
 ) -> list[tuple[str, str]]:
     """Return (local path, artifact path) of each file in a folder and those below; everything is checked first.
 
-    As in MLflow links to files are followed. Links to folders are not (MLflow makes empty folders of them): each is left out with a
-    warning. Empty folders are left out, since object stores have none.
+    As in MLflow links to files are followed. Links to folders are not (MLflow makes empty folders of them): each is
+    left out with a warning. Empty folders are left out, since object stores have none.
 
     Args:
         local_dir: What to log.
         artifact_folder: The folder among the artifacts to put it in; the topmost by default.
-        store_root: Where the store lies: left out if it is below `local_dir`, or each call would log all earlier ones again.
+        store_root: Where the store lies: left out if it is below `local_dir`, or each call would log all earlier ones
+            again.
 
     Raises:
-        InvalidInputError: It is no folder, or holds a name that artifacts cannot have, a FIFO, socket, device or a link that leads nowhere.
+        InvalidInputError: It is no folder, or holds a name that artifacts cannot have, a FIFO, socket, device or a link
+            that leads nowhere.
     """
     local_dir = os.fspath(local_dir)
     if localpaths.kind_of(local_dir) != "folder":
@@ -102,7 +104,8 @@ def put_file(storage: Storage, run_folder: str, local_path: str, artifact_path: 
         artifact_path: Its name among the artifacts, folders included.
 
     Raises:
-        InvalidInputError: The name breaks a rule, leads through a link or a file, or names a folder; or the source is no regular file.
+        InvalidInputError: The name breaks a rule, leads through a link or a file, or names a folder; or the source is
+            no regular file.
         StorageError: It could not be read or written; nothing is in place.
 
     Durability: durable on return.
@@ -163,8 +166,8 @@ def _require_place(storage: Storage, run_folder: str, artifact_path: str) -> str
 def list_artifacts(storage: Storage, run_folder: str, path: str | None = None) -> list[FileInfo]:
     """Return the files and folders directly in a folder of a run's artifacts, by path.
 
-    Nothing for a path that is a file or is not there, as in MLflow. Unfinished files, links that lead out of the artifact folder, FIFOs,
-    sockets and devices are left out.
+    Nothing for a path that is a file or is not there, as in MLflow. Unfinished files, links that lead out of the
+    artifact folder, FIFOs, sockets and devices are left out.
 
     Raises:
         InvalidInputError: The path is absolute, climbs, or leads out through a link.
@@ -179,7 +182,7 @@ def list_artifacts(storage: Storage, run_folder: str, path: str | None = None) -
 
 
 def iter_files(storage: Storage, run_folder: str, path: str | None = None) -> Iterator[FileInfo]:
-    """Yield all files in a folder of a run's artifacts and in those below, folder by folder. Links in a circle are not followed."""
+    """Yield all files in a folder of a run's artifacts and in those below. Links in a circle are not followed."""
     pending: list[tuple[str, tuple[str, ...]]] = [(_readable_name(path), ())]
     while pending:
         folder, above = pending.pop()
@@ -243,8 +246,8 @@ def download(
         storage: Where the store lies.
         run_folder: Key of the run's folder.
         path: The artifact; all artifacts if empty.
-        dst: A folder that exists, to copy into under the artifact's whole path. Without it a store on local files gives the artifact's own
-            path (do not write there), and another one a new temporary folder.
+        dst: A folder that exists, to copy into under the artifact's whole path. Without it a store on local files gives
+            the artifact's own path (do not write there), and another one a new temporary folder.
 
     Raises:
         InvalidInputError: As `resolve`, or `dst` is no folder.
@@ -277,7 +280,10 @@ def _copy_out(storage: Storage, run_folder: str, path: str, target: str) -> None
 
 
 def _readable_name(path: str | None) -> str:
-    """Return a path to read, without `.` and empty parts; "" is the artifact folder. Other programs may have put names there that we would not."""
+    """Return a path to read, without `.` and empty parts; "" is the artifact folder.
+
+    Less strict than for writing: other programs may have put files there.
+    """
     if path is None:
         return ""
     if not isinstance(path, str):
