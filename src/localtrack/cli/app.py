@@ -1,0 +1,118 @@
+"""The command `localtrack`: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import click
+
+from localtrack.cli.commands.env import env
+from localtrack.cli.commands.experiments import experiments
+from localtrack.cli.commands.help import help_command
+from localtrack.cli.commands.history import history
+from localtrack.cli.commands.init import init
+from localtrack.cli.commands.lifecycle import delete, end, restore
+from localtrack.cli.commands.merge import merge
+from localtrack.cli.commands.runs import runs
+from localtrack.cli.commands.seal import seal
+from localtrack.cli.commands.show import show
+from localtrack.cli.commands.version import version
+from localtrack.cli.output import write_error
+from localtrack.cli.session import Session, general_options
+from localtrack.errors import LocaltrackError
+from localtrack.version import VERSION
+
+EXIT_BUG: Final = 1
+EXIT_INTERRUPTED: Final = 130
+"""128 + SIGINT, as a shell shows it."""
+EXIT_BROKEN_PIPE: Final = 141
+"""128 + SIGPIPE, as a shell shows it."""
+
+EPILOG: Final = """\
+\b
+localtrack help exit-codes   what the exit codes mean
+localtrack help json         the fields of --json
+localtrack help filter       how runs are searched
+localtrack env               settings from the environment
+"""
+
+
+class App(click.Group):
+    """The group of all commands, which turns errors into one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except LocaltrackError as error:
+            _show_traceback(ctx)
+            write_error(str(error))
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            _silence_stdout()
+            ctx.exit(EXIT_BROKEN_PIPE)
+        except KeyboardInterrupt:
+            _show_traceback(ctx)
+            write_error("Interrupted.")
+            ctx.exit(EXIT_INTERRUPTED)
+        # The outermost place: whatever else arrives is a mistake in localtrack, and still deserves a sentence.
+        except Exception as error:
+            _show_traceback(ctx)
+            write_error(f"localtrack failed with {type(error).__name__}: {error}. This is a bug; --debug shows where.")
+            ctx.exit(EXIT_BUG)
+
+
+@click.group(cls=App, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@general_options
+@click.version_option(VERSION, prog_name="localtrack", help="Print the version and exit.")
+def app() -> None:
+    """Track experiments in plain files: list, show, merge and mend what a store holds."""
+
+
+for command in (
+    init,
+    runs,
+    show,
+    history,
+    experiments,
+    merge,
+    seal,
+    delete,
+    restore,
+    end,
+    env,
+    version,
+    help_command,
+):
+    app.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line with the arguments of the process, and end the process."""
+    # Named, because click would call it `python -m localtrack` where it was started so.
+    app.main(prog_name="localtrack")
+    sys.exit(0)
+
+
+def _show_traceback(ctx: click.Context) -> None:
+    from localtrack.api.environment import is_debug
+
+    if ctx.ensure_object(Session).is_debug or is_debug():
+        import traceback
+
+        traceback.print_exc(file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    # Python flushes stdout once more at its end, and would complain about the pipe again.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

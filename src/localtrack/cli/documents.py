@@ -1,0 +1,110 @@
+"""What `--json` prints: documents with stable fields. Fields are added, never renamed or removed.
+
+Times are milliseconds since 1970, UTC; what is not known is null; NaN and the infinities are strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from localtrack.types import Experiment, FileInfo, Finding, Liveness, MetricSummary, RunRow
+
+FIELDS: Final[dict[str, str]] = {
+    "init": "store, store_id, created",
+    "runs": (
+        "run_id, run_name, experiment_id, experiment_name, user, status, liveness, silent_since_ms, start_time_ms, "
+        "end_time_ms, duration_ms, lifecycle_stage, artifact_uri, params, tags, metrics, datasets"
+    ),
+    "show": "the fields of runs, and artifacts, findings",
+    "history": "key, step, timestamp_ms, value",
+    "experiments": (
+        "experiment_id, name, lifecycle_stage, creation_time_ms, last_update_time_ms, artifact_location, tags"
+    ),
+    "merge": "destination, sources",
+    "seal": "sealed_count",
+    "delete": "run_id, lifecycle_stage",
+    "restore": "run_id, lifecycle_stage",
+    "end": "run_id, status",
+    "env": "store, variables",
+    "help": "topic, text",
+    "version": "version, format, python, platform, packages",
+}
+"""Fields of each command's document, in order."""
+
+LISTS: Final = frozenset({"runs", "history", "experiments", "delete", "restore", "end"})
+"""Commands that print one document a line."""
+
+PARTS: Final[dict[str, str]] = {
+    "metrics.<key>": "value, step, timestamp_ms, min, max, count",
+    "artifacts[]": "path, is_dir, size_bytes",
+    "sources[]": (
+        "source, experiments_added, runs_added, runs_extended, runs_unchanged, files_copied, bytes_copied, findings"
+    ),
+    "findings[]": "key, what, code, severity",
+    "datasets[]": "name, digest, context, source_type, source",
+    "variables[]": "name, twin, source, value, counts, meaning",
+}
+"""Fields of what the documents hold."""
+
+
+def run_document(
+    row: RunRow, *, experiment_name: str | None, liveness: Liveness, silent_since_ms: int | None
+) -> dict[str, Any]:
+    """Return a run as a line of `localtrack runs --json`."""
+    info = row.info
+    return {
+        "run_id": info.run_id,
+        "run_name": info.run_name,
+        "experiment_id": info.experiment_id,
+        "experiment_name": experiment_name,
+        "user": info.user_id,
+        "status": info.status,
+        "liveness": liveness,
+        "silent_since_ms": silent_since_ms,
+        "start_time_ms": info.start_time,
+        "end_time_ms": info.end_time,
+        "duration_ms": None if info.end_time is None else info.end_time - info.start_time,
+        "lifecycle_stage": info.lifecycle_stage,
+        "artifact_uri": info.artifact_uri,
+        "params": dict(row.params),
+        "tags": dict(row.tags),
+        "metrics": {key: _metric_document(summary) for key, summary in row.metrics.items()},
+        "datasets": [
+            {"name": d.name, "digest": d.digest, "context": d.context, "source_type": d.source_type, "source": d.source}
+            for d in row.datasets
+        ],
+    }
+
+
+def experiment_document(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment as a line of `localtrack experiments --json`."""
+    return {
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "lifecycle_stage": experiment.lifecycle_stage,
+        "creation_time_ms": experiment.creation_time,
+        "last_update_time_ms": experiment.last_update_time,
+        "artifact_location": experiment.artifact_location,
+        "tags": dict(experiment.tags),
+    }
+
+
+def artifact_document(file: FileInfo) -> dict[str, Any]:
+    """Return an artifact as it stands in `localtrack show --json`."""
+    return {"path": file.path, "is_dir": file.is_dir, "size_bytes": file.file_size}
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding as it stands in `localtrack show --json`."""
+    return {"key": finding.key, "what": finding.what, "code": finding.code, "severity": finding.severity}
+
+
+def _metric_document(summary: MetricSummary) -> dict[str, Any]:
+    return {
+        "value": summary.value,
+        "step": summary.step,
+        "timestamp_ms": summary.timestamp,
+        "min": summary.min,
+        "max": summary.max,
+        "count": summary.count,
+    }
