@@ -61,7 +61,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Which batch job this is, for resuming a requeued one; by default what the scheduler says.",
     ),
     Variable("LOCALTRACK_RUN_CONTEXT", "MLFLOW_RUN_CONTEXT", "A JSON object of tags for every new run."),
-    Variable("LOCALTRACK_DEBUG", "", "Whether the command line shows the traceback of an error (true or false, default)."),
+    Variable(
+        "LOCALTRACK_DEBUG", "", "Whether the command line shows the traceback of an error (true, or false, default)."
+    ),
 )
 
 
@@ -277,7 +279,7 @@ def _setting(variable: Variable) -> Setting:
         return Setting(variable, "", "", False)
     if variable.name == "LOCALTRACK_TRACKING_URI":
         counts = names_store(foreign)
-    elif variable.name.startswith("LOCALTRACK_EXPERIMENT_"):
+    elif variable.name in ("LOCALTRACK_EXPERIMENT_NAME", "LOCALTRACK_EXPERIMENT_ID"):
         counts = not (_get("LOCALTRACK_EXPERIMENT_NAME") or _get("LOCALTRACK_EXPERIMENT_ID"))
     else:
         counts = True

@@ -16,7 +16,8 @@ from localtrack.cli.session import Session, general_options, pass_session
 def seal(session: Session, run_id: str | None) -> None:
     """Turn closed points into small Parquet files.
 
-    Those of RUN_ID, or of all runs. Writers do it themselves; this makes up for those that died before. The beginning of the id is enough.
+    Those of RUN_ID, or of all runs. Writers do it themselves; this makes up for those that died before. The beginning
+    of the id is enough.
     """
     with session.open_store() as store:
         sealed_count = store.seal(find_run_id(store, run_id) if run_id else None)

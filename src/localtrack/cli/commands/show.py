@@ -23,7 +23,8 @@ _SHOWN_ARTIFACTS_COUNT: Final = 100
 def show(session: Session, run_id: str) -> None:
     """Show all of a run: data, artifacts, damage.
 
-    Also whether its process is alive, and if nobody can tell, since when its files have been silent. The beginning of the id is enough.
+    Also whether its process is alive, and if nobody can tell, since when its files have been silent. The beginning of
+    the id is enough.
     """
     with session.open_store() as store:
         report = store.describe_run(find_run_id(store, run_id))
