@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from localtrack.store.merging import MergeReport
+    from localtrack.store.merging import MergeReport, Progress
 
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
@@ -339,7 +339,7 @@ class Store(ExperimentCalls, ArtifactCalls):
         """Seal the closed chunks of a run, or of all runs, and return how many there were."""
         return self._runs.seal(run_id)
 
-    def merge(self, source: str | os.PathLike[str]) -> MergeReport:
+    def merge(self, source: str | os.PathLike[str], *, progress: Progress | None = None) -> MergeReport:
         """Copy everything of another store into this one: a union, that can be repeated and done in any order.
 
         Raises:
@@ -348,12 +348,16 @@ class Store(ExperimentCalls, ArtifactCalls):
         from localtrack.store.merging import merge_store
 
         other = open_site(open_storage(source), create=False)
-        return merge_store(self._site, other, self._runs.inbox)
+        return merge_store(self._site, other, self._runs.inbox, progress=progress)
 
     # -- for ActiveRun
 
     def end_writer(self, writer: RunWriter, info: Mapping[str, Any]) -> None:
         """End the run of a writer. See `ActiveRun.end`."""
+        Args:
+            source: The other store, which is only read.
+            progress: Called with how many run folders are done, and how many there are.
+
         self._runs.end(writer, info)
 
     def require_tag(self, run_id: str, key: str, *, known: Mapping[str, str] | None = None) -> None:
