@@ -9,13 +9,16 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from localtrack.errors import LocaltrackError
 
 if TYPE_CHECKING:
     from localtrack.api.run import ActiveRun
     from localtrack.api.store import Store
+
+MAX_ATTACHED_COUNT: Final = 64
+"""How many runs of others are kept open; each costs a file descriptor."""
 
 
 class Active(NamedTuple):
@@ -37,16 +40,15 @@ _thread = _ThreadRuns()
 # Every active run of this process, of whatever thread, in the order they were begun. Appending to a list, removing from
 # it and copying it are one step each to other threads.
 _open: list[Active] = []
+# Runs of others that were logged to by id, least recently used first.
+_attached: dict[tuple[str, str], Active] = {}
+_lock = threading.Lock()
 _is_registered = False
 
 
 def push(run: ActiveRun, store: Store) -> None:
     """Make a run the active one of the calling thread."""
-    global _is_registered
-    if not _is_registered:
-        # Not on import: handlers run last registered first, and the store's have to come after this one.
-        atexit.register(end_all)
-        _is_registered = True
+    _register()
     entry = Active(run, store, os.getpid())
     for other in list(_open):
         if other.run.is_ended:
@@ -86,17 +88,56 @@ def find(run_id: str) -> Active | None:
     return next((entry for entry in reversed(_open) if entry.run.run_id == run_id and not entry.run.is_ended), None)
 
 
+def attach(store: Store, run_id: str) -> ActiveRun:
+    """Return a run that this process has not begun, to log to it by its id; its status stays as it is.
+
+    It is kept for the next call, as each attaching makes a log file. Of many, the one used least recently is let go.
+
+    Raises:
+        NotFoundError: There is no such run.
+        StateError: It is deleted.
+    """
+    key = (store.uri, run_id)
+    with _lock:
+        entry = _attached.pop(key, None)
+        if entry is None or entry.pid != os.getpid() or entry.run.is_ended:
+            entry = Active(store.attach_run(run_id), store, os.getpid())
+            _register()
+        _attached[key] = entry
+        oldest = _attached.pop(next(iter(_attached))) if len(_attached) > MAX_ATTACHED_COUNT else None
+    if oldest is not None:
+        oldest.run.detach()
+    return entry.run
+
+
 def end_all() -> None:
     """End every run that this process began, inner ones before outer ones. Never raises: the interpreter is ending."""
-    for entry in reversed(list(_open)):
+    for entry in [*reversed(_open), *_attached.values()]:
         if entry.pid != os.getpid():
             continue
         try:
-            entry.run.end()
+            if entry in _open:
+                entry.run.end()
+            else:
+                entry.run.detach()
         except LocaltrackError as error:
             import logging
 
-            logging.getLogger("localtrack").error("The end of run %s could not be recorded: %s", entry.run.run_id, error)
+            logger = logging.getLogger("localtrack")
+            logger.error("The end of run %s could not be recorded: %s", entry.run.run_id, error)
+
+
+def _register() -> None:
+    global _is_registered
+    if not _is_registered:
+        # Not on import: handlers run last registered first, and the store's have to come after this one.
+        atexit.register(end_all)
+        _is_registered = True
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
 
 
 def _forget(entry: Active) -> None:
@@ -105,3 +146,8 @@ def _forget(entry: Active) -> None:
         if other.run is entry.run:
             del _open[number]
             return
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may hold it at the moment of the fork, and nobody would let go of the child's copy.
+    os.register_at_fork(after_in_child=_renew_lock)

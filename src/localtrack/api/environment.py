@@ -134,7 +134,7 @@ def take_run_id() -> str | None:
 
 
 def hand_down_store(uri: str | None) -> None:
-    """Name the store that child processes use; None takes the name back. MLflow's name is left alone: MLflow reads it."""
+    """Name the store that child processes use; None takes it back. MLflow's variable is for MLflow."""
     if uri is None:
         os.environ.pop("LOCALTRACK_TRACKING_URI", None)
     else:

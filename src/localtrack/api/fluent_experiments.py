@@ -66,9 +66,7 @@ def active_experiment_id(store: Store) -> str:
     )
 
 
-def create_experiment(
-    name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None
-) -> str:
+def create_experiment(name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
     """Make an experiment and return its id.
 
     Args:

@@ -108,6 +108,7 @@ def _experiments(
     if ids and names:
         raise InvalidInputError("Only experiment_ids or experiment_names can be used, but not both.")
     if ids:
+        ids = [ids] if isinstance(ids, str) else ids
         return [str(experiment_id) for experiment_id in ids]
     if names:
         found = []

@@ -282,6 +282,14 @@ class ActiveRun:
             if self._lost_count:
                 _log.error("localtrack: %d logging calls of run %s are lost.", self._lost_count, self.run_id)
 
+    def detach(self) -> None:
+        """Let go of the run without ending it. Does nothing if it has ended. See `Store.attach_run`."""
+        if self._writer.is_closed:
+            return
+        if self._backlog:
+            self._catch_up()
+        self._store.end_writer(self._writer, None)
+
     def __enter__(self) -> ActiveRun:
         return self
 

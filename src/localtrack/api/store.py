@@ -197,6 +197,18 @@ class Store(ExperimentCalls, ArtifactCalls):
         )
         return ActiveRun(self, writer, on_error=self._on_error, has_context=context)
 
+    def attach_run(self, run_id: str) -> ActiveRun:
+        """Return a run to write to that goes on, or has ended, without this process: its status stays as it is.
+
+        Let go of it with `ActiveRun.detach`.
+
+        Raises:
+            NotFoundError: There is no such run.
+            StateError: It is deleted.
+        """
+        writer = self._runs.resume(parse_run_id(run_id), is_running=False)
+        return ActiveRun(self, writer, on_error=self._on_error)
+
     def get_run(self, run_id: str) -> Run:
         """Return a run with its params, tags and last metrics.
 
@@ -342,6 +354,10 @@ class Store(ExperimentCalls, ArtifactCalls):
     def merge(self, source: str | os.PathLike[str], *, progress: Progress | None = None) -> MergeReport:
         """Copy everything of another store into this one: a union, that can be repeated and done in any order.
 
+        Args:
+            source: The other store, which is only read.
+            progress: Called with how many run folders are done, and how many there are.
+
         Raises:
             NotFoundError: There is no store at `source`.
         """
@@ -352,12 +368,8 @@ class Store(ExperimentCalls, ArtifactCalls):
 
     # -- for ActiveRun
 
-    def end_writer(self, writer: RunWriter, info: Mapping[str, Any]) -> None:
-        """End the run of a writer. See `ActiveRun.end`."""
-        Args:
-            source: The other store, which is only read.
-            progress: Called with how many run folders are done, and how many there are.
-
+    def end_writer(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
+        """End the run of a writer, or, without info, only its writing. See `ActiveRun.end` and `ActiveRun.detach`."""
         self._runs.end(writer, info)
 
     def require_tag(self, run_id: str, key: str, *, known: Mapping[str, str] | None = None) -> None:

@@ -77,6 +77,17 @@ def databricks_tags() -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value}
 
 
+def notebook_experiment_name() -> str | None:
+    """Return the experiment that a notebook's runs go to: its workspace path, else its file name; None elsewhere."""
+    try:
+        path = databricks_tags().get("mlflow.databricks.notebookPath")
+        if path is None and is_notebook():
+            path = os.path.basename(_notebook_path() or "").removesuffix(".ipynb")
+    except Exception:  # whatever a notebook's front end has put in place, a run starts in it
+        return None
+    return path or None
+
+
 def read_checkout() -> Checkout | None:
     """Return the repository of the script's or notebook's folder; None where it lies in none that has a commit."""
     folder = _program_folder()
