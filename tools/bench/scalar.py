@@ -35,14 +35,14 @@ def open_floor(file: TextIO) -> LogPoint:
 
 def run(setting: Setting) -> Result:
     """Measure scalar logging."""
-    from localtrack import Store
+    import localtrack
 
     result = Result(NAME, SUMMARY)
     points = values.make_values("full-entropy doubles", setting.choose(3_000, 100), Random(setting.seed))
     mlflow_points = points[: setting.choose(20, 2)]
     with ExitStack() as stack:
         file = stack.enter_context(open(setting.folder / "floor.jsonl", "a", encoding="utf-8"))
-        store = stack.enter_context(Store.open(str(setting.folder / "store"), create=True))
+        store = stack.enter_context(localtrack.Store.open(str(setting.folder / "store"), create=True))
         stack.callback(store.flush)  # else the folder is gone before the library has synced it
         ours = stack.enter_context(store.start_run("bench"))
         floor_log = open_floor(file)
@@ -50,9 +50,18 @@ def run(setting: Setting) -> Result:
         def ours_log(value: float, step: int) -> None:
             ours.log_metric("loss", value, step=step)
 
+        localtrack.set_tracking_uri(setting.folder / "fluent")
+        stack.callback(localtrack.set_tracking_uri, None)
+        stack.callback(store.flush)
+        stack.enter_context(localtrack.start_run())
+
+        def fluent_log(value: float, step: int) -> None:
+            localtrack.log_metric("loss", value, step=step)
+
         sides = [
             _side("floor", floor_log, points),
             _side("localtrack", ours_log, points),
+            _side("localtrack.log_metric", fluent_log, points),
         ]
         if mlflow_peer.use_mlflow(setting, result):
             client = mlflow_peer.open_client(setting.folder / "mlflow")
@@ -94,6 +103,7 @@ def _measure(result: Result, sides: list[Side[Calls]], setting: Setting) -> None
             if len(pooled) * (1 - share) >= 1
         ]
     result.add_ratio("median a call", medians, "localtrack", "floor", MEDIAN_BOUND)
+    result.add_ratio("median a call", medians, "localtrack.log_metric", "floor")
     p99 = map_turns(turns, lambda calls: calls.quantile_s(0.99))
     result.add_ratio("p99", p99, "localtrack", "floor")
     result.add_ratio("median a call", medians, "localtrack", "mlflow")
