@@ -44,6 +44,13 @@ def encode_record(record: list[Any]) -> bytes:
     return _encode(record, None, _options)
 
 
+def float_encoder() -> Callable[[float], bytes]:
+    """Return the function that writes a finite float as its shortest exact decimal."""
+    import orjson
+
+    return orjson.dumps
+
+
 def decode_json(data: bytes | memoryview) -> Any:
     """Return the JSON value in `data`, else raise `ValueError`. Bare words such as `NaN` are refused."""
     global _decode

@@ -31,8 +31,11 @@ class Appender(Protocol):
     is_locked: bool
     """True: this process holds a lock on the file that readers on the same machine can see."""
 
-    def append(self, data: bytes, *, is_last: bool = False) -> None:
+    def append(self, data: bytes, *, is_last: bool = False) -> bool:
         """Append whole lines; `is_last` if nothing may follow them.
+
+        Returns:
+            True now and then, at least every 64 KiB: a time to look how large the file has become.
 
         Raises:
             StorageError: They are not (all) in the file. The next call marks what got in as torn.

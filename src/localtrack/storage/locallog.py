@@ -30,10 +30,10 @@ class LocalLog:
     __slots__ = (
         "_crc",
         "_fd",
+        "_left",
         "_lock",
         "_root",
         "_span",
-        "_span_bytes",
         "_span_start",
         "_span_synced",
         "_sync_failed",
@@ -43,7 +43,6 @@ class LocalLog:
         "is_locked",
         "key",
         "path",
-        "size",
     )
 
     is_retryable = False
@@ -51,7 +50,6 @@ class LocalLog:
     def __init__(self, key: str, path: str, root: str, fd: int, lock: Lock) -> None:
         self.key = key
         self.path = path
-        self.size = 0
         self.is_locked = _try_lock(fd)
         self._fd = fd
         self._root = root
@@ -62,7 +60,7 @@ class LocalLog:
         self._crc = 0  # of all bytes before the span
         self._span: list[bytes] = []  # what was written since the last `c` record
         self._span_start = 0
-        self._span_bytes = 0
+        self._left = SPAN_BYTES  # bytes until the span ends
         self._span_synced = 0  # how many items of the span a sync has covered
         self._unsynced: list[bytes] = []  # earlier spans that no sync has covered
 
@@ -82,7 +80,12 @@ class LocalLog:
             fd = os.open(path, _FLAGS, 0o666)
         return cls(key, path, root, fd, lock)
 
-    def append(self, data: bytes, *, is_last: bool = False) -> None:
+    @property
+    def size(self) -> int:
+        """See `Appender.size`."""
+        return self._span_start + SPAN_BYTES - self._left
+
+    def append(self, data: bytes, *, is_last: bool = False) -> bool:
         """See `Appender.append`."""
         if self._torn:
             self.settle()
@@ -90,14 +93,16 @@ class LocalLog:
             written = os.write(self._fd, data)
         except OSError as error:
             raise to_storage_error(error, f"Writing {show_path(self.path)}") from error
-        if written != len(data):
+        length = len(data)
+        if written != length:
             self._write_rest(data, written)
-            return
-        self.size += written
+            return True
         self._span.append(data)
-        self._span_bytes += written
-        if self._span_bytes >= SPAN_BYTES and not is_last:
-            self._end_span()
+        self._left -= length
+        if self._left > 0 or is_last:
+            return False
+        self._end_span()
+        return True
 
     def settle(self) -> None:
         """See `Appender.settle`."""
@@ -128,7 +133,7 @@ class LocalLog:
     @property
     def unsynced_bytes_count(self) -> int:
         """How many bytes wait for a sync, roughly."""
-        return sum(map(len, self._unsynced)) + self._span_bytes
+        return sum(map(len, self._unsynced)) + SPAN_BYTES - self._left
 
     def sync(self) -> None:
         """See `Appender.sync`."""
@@ -200,16 +205,16 @@ class LocalLog:
         self._count(data)
 
     def _count(self, data: bytes) -> None:
-        self.size += len(data)
         self._span.append(data)
-        self._span_bytes += len(data)
+        self._left -= len(data)
 
     def _end_span(self) -> None:
         block = b"".join(self._span)
         start, self._span_start = self._span_start, self.size
+        self._left = SPAN_BYTES
         self._crc = zlib.crc32(block, self._crc)
         self._unsynced.append(block)
-        self._span, self._span_bytes, self._span_synced = [], 0, 0
+        self._span, self._span_synced = [], 0
         try:
             self._write(encode_span(start, self.size, zlib.crc32(block)))
         except StorageError:

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final, Literal
@@ -14,6 +15,7 @@ from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.locallog import sync_folder
 
 Kind = Literal["file", "folder", "other"]
 """`other` is what is no place for bytes: a FIFO, a socket, a device."""
@@ -140,6 +142,28 @@ def writing_copy(path: str) -> Iterator[BinaryIO]:
             if os.path.exists(temporary):
                 os.unlink(temporary)
             raise
+
+
+def missing_folders(path: str) -> list[str]:
+    """Return the folders that have to be made for the folder `path` to be there, innermost first."""
+    missing: list[str] = []
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
+
+
+def sync_names(paths: list[str]) -> None:
+    """Make the names of new folders durable."""
+    for path in paths:
+        with mapped_errors(f"Making the folder {show_path(path)} durable"):
+            sync_folder(os.path.dirname(path))
+
+
+def make_temporary_folder() -> str:
+    """Make an empty folder among the system's temporary ones; whoever asked removes it."""
+    with mapped_errors("Making a temporary folder"):
+        return os.path.realpath(tempfile.mkdtemp(prefix="localtrack-"))
 
 
 def make_local_folder(path: str) -> None:

@@ -206,7 +206,7 @@ class ObjectLog:
         self._parts_count = 0
         self._early: list[bytes] | None = []
 
-    def append(self, data: bytes, *, is_last: bool = False) -> None:
+    def append(self, data: bytes, *, is_last: bool = False) -> bool:
         """See `Appender.append`. In memory only: `sync` is what acknowledges."""
         del is_last
         self.size += len(data)
@@ -221,6 +221,7 @@ class ObjectLog:
             from localtrack.storage.syncer import syncer
 
             syncer.hurry()
+        return True
 
     def settle(self) -> None:
         """See `Appender.settle`: parts are whole."""

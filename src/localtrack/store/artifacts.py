@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final, NamedTuple
 
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
@@ -35,12 +34,15 @@ class ArtifactRecord(NamedTuple):
 # -- planning
 
 
-def plan_source(local_path: str | os.PathLike[str], artifact_folder: str | None = None) -> list[tuple[str, str]]:
+def plan_source(
+    local_path: str | os.PathLike[str], artifact_folder: str | None = None, *, store_root: str | None = None
+) -> list[tuple[str, str]]:
     """Return what `log_artifact` copies: the file under its own name, or a folder under its own with all in it.
 
     Args:
         local_path: A file or folder.
         artifact_folder: The folder among the artifacts to put it in; the topmost by default.
+        store_root: As for `plan_folder`.
 
     Raises:
         InvalidInputError: As `plan_folder`.
@@ -49,7 +51,7 @@ def plan_source(local_path: str | os.PathLike[str], artifact_folder: str | None 
     name = os.path.basename(os.path.abspath(local_path))
     target = f"{artifact_folder}/{name}" if artifact_folder else name
     if localpaths.kind_of(local_path) == "folder":
-        return plan_folder(local_path, target)
+        return plan_folder(local_path, target, store_root=store_root)
     validate_artifact_path(target)
     localpaths.require_source(local_path)
     return [(local_path, target)]
@@ -115,6 +117,12 @@ def put_file(storage: Storage, run_folder: str, local_path: str, artifact_path: 
         return _put(storage, key, artifact_path, _read_chunks(source, local_path))
 
 
+def require_places(storage: Storage, run_folder: str, artifact_paths: Iterable[str]) -> None:
+    """Raise what `put_file` would of any of these names, before the first byte of many files is written."""
+    for artifact_path in artifact_paths:
+        _require_place(storage, run_folder, artifact_path)
+
+
 def put_bytes(storage: Storage, run_folder: str, data: bytes, artifact_path: str) -> ArtifactRecord:
     """Put bytes in place as an artifact. As `put_file`."""
     key = _require_place(storage, run_folder, artifact_path)
@@ -123,6 +131,7 @@ def put_bytes(storage: Storage, run_folder: str, data: bytes, artifact_path: str
 
 def _put(storage: Storage, key: str, artifact_path: str, chunks: Iterator[bytes]) -> ArtifactRecord:
     digest, size = hashlib.sha256(), 0
+    new_folders = localpaths.missing_folders(storage.path(posixpath.dirname(key))) if storage.is_local else []
     stream = storage.write_stream(posixpath.dirname(key))
     try:
         for chunk in chunks:
@@ -133,6 +142,7 @@ def _put(storage: Storage, key: str, artifact_path: str, chunks: Iterator[bytes]
         stream.commit(key)
     finally:
         stream.discard()
+    localpaths.sync_names(new_folders)
     return ArtifactRecord(artifact_path, size, digest.hexdigest())
 
 
@@ -259,7 +269,7 @@ def download(
     if dst is not None and localpaths.kind_of(os.fspath(dst)) != "folder":
         raise _invalid(f"The destination {show_path(os.fspath(dst))} is not a folder that exists.")
     is_folder = not name or _kind(storage, resolve(storage, run_folder, name)) == "folder"
-    target = os.path.abspath(tempfile.mkdtemp(prefix="localtrack-") if dst is None else os.fspath(dst))
+    target = localpaths.make_temporary_folder() if dst is None else os.path.abspath(os.fspath(dst))
     result = os.path.join(target, *name.split("/")) if name else target
     if not is_folder:
         _copy_out(storage, run_folder, name, result)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 from localtrack.errors import ErrorCode, InvalidInputError, StateError, StorageError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.headers import encode_closed, encode_header, select_resent
-from localtrack.format.jsonlines import decode_json, encode_record, encode_value
+from localtrack.format.jsonlines import decode_json, encode_record, encode_value, float_encoder
 from localtrack.format.layout import chunk_name, log_name, run_folder
 from localtrack.format.lines import LOG, POINTS
 from localtrack.format.metric_fold import Folds, combine_folds, encode_folds
@@ -30,7 +31,7 @@ from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import read_log
-from localtrack.store.site import STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer
+from localtrack.store.site import LOG_POINTS_BYTES, STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer, wall_clock_ms
 
 Point = tuple[str, float, int, int]
 """Key, value, timestamp in ms, step; checked."""
@@ -74,6 +75,8 @@ class RunWriter:
         self._stamp = known.greatest_stamp if known else 0
         self._lock = threading.Lock()
         self._clock = site.clock
+        self._clock_ns = time.time_ns if site.clock is wall_clock_ms else lambda: site.clock() * 1_000_000
+        self._dumps = float_encoder()
         self._log: _OpenLog | None = None
         self._chunk: _OpenLog | None = None
         self._chunks_count = 0
@@ -82,9 +85,12 @@ class RunWriter:
         # What `log_point` needs of the file that points go to now.
         self._sets: dict[str | tuple[str, ...], int] = {}
         self._base_ms = 0
-        self._room = 0
-        self._append: Callable[[bytes], None] = self._no_file
+        self._limit_bytes = 0  # of the file; more and the next points go to another one
+        self._is_due = True  # something must be done before the next points are written
+        self._append: Callable[[bytes], object] = self._no_file
         self._is_synced_each_call = site.durability == "call"
+        # Files tell by themselves every 64 KiB that it is time to look at their size; smaller limits want a look each time.
+        self._is_careful = self._is_synced_each_call or min(site.log_points_bytes, site.chunk_bytes) < LOG_POINTS_BYTES
         _alive.add(self)
 
     # -- beginning
@@ -145,15 +151,20 @@ class RunWriter:
 
     def _direct_points_to(self, log: _OpenLog, limit_bytes: int) -> None:
         self._sets, self._base_ms, self._append = log.sets, log.base_ms, log.file.append
-        self._room = limit_bytes - log.file.size
+        self._limit_bytes = limit_bytes
+        self._is_due = log.file.size >= limit_bytes
 
     def _no_file(self, data: bytes) -> None:
-        raise AssertionError("the room of a writer without a file is 0, so that it begins one first")
+        raise AssertionError("a writer without a file begins one before it writes")
+
+    def _look_at_size(self) -> None:
+        target = self._chunk or self._log
+        self._is_due = target is None or target.file.size >= self._limit_bytes
 
     # -- points
 
-    def log_point(self, key: str, value: Any, step: Any = 0, timestamp_ms: Any = None) -> None:
-        """Append one point. See `ActiveRun.log_metric`."""
+    def log_point(self, key: str, value: Any, step: Any = None, timestamp: Any = None) -> None:
+        """Append one point. See `ActiveRun.log_metric`, for which this stands in."""
         if type(key) is not str:
             key = validate_key(key, "metric")
         if type(value) is not float:
@@ -161,24 +172,24 @@ class RunWriter:
         if type(step) is not int or not MIN_INT64 <= step <= MAX_INT64:
             step = to_step(step)
         with self._lock:
-            now_ms = self._clock()
-            if timestamp_ms is None:
-                timestamp_ms = now_ms
-            elif type(timestamp_ms) is not int or not 0 <= timestamp_ms <= MAX_INT64:
-                timestamp_ms = to_timestamp_ms(timestamp_ms)
-            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+            now_ms = self._clock_ns() // 1_000_000
+            if timestamp is None:
+                timestamp = now_ms
+            elif type(timestamp) is not int or not 0 <= timestamp <= MAX_INT64:
+                timestamp = to_timestamp_ms(timestamp)
+            if self._is_due or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
                 self._prepare(now_ms)
             self._last_ms = now_ms
             number = self._sets.get(key)
             if number is None or value - value != 0.0:
-                self._append_points([(key, value, timestamp_ms, step)])
+                self._append_points([(key, value, timestamp, step)])
                 return
-            # %a of a float is its shortest exact decimal; orjson takes longer for a list this short.
-            line = b"[%d,%d,%d,%a]\n" % (number, timestamp_ms - self._base_ms, step, value)
-            self._append(line)
-            self._room -= len(line)
+            # orjson for the float, which is its strength; a whole line of it would keep a block of 1 KiB in memory until the next sync.
+            line = b"[%d,%d,%d,%b]\n" % (number, timestamp - self._base_ms, step, self._dumps(value))
+            is_time_to_look = self._append(line)
             self._points_count += 1
-            if self._is_synced_each_call:
+            if is_time_to_look or self._is_careful:
+                self._look_at_size()
                 self._sync_if_asked()
 
     def log_set(self, metrics: Mapping[str, Any], step: Any = 0, timestamp_ms: Any = None) -> None:
@@ -193,7 +204,7 @@ class RunWriter:
         with self._lock:
             now_ms = self._clock()
             timestamp_ms = now_ms if timestamp_ms is None else to_timestamp_ms(timestamp_ms)
-            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+            if self._is_due or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
                 self._prepare(now_ms)
             self._last_ms = now_ms
             lines: list[bytes] = []
@@ -211,7 +222,7 @@ class RunWriter:
             return
         with self._lock:
             now_ms = self._clock()
-            if self._room <= 0 or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+            if self._is_due or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
                 self._prepare(now_ms)
             self._last_ms = now_ms
             self._append_points(points)
@@ -264,9 +275,8 @@ class RunWriter:
         self._sync_if_asked()
 
     def _append_lines(self, lines: list[bytes]) -> None:
-        data = lines[0] if len(lines) == 1 else b"".join(lines)
-        self._append(data)
-        self._room -= len(data)
+        if self._append(lines[0] if len(lines) == 1 else b"".join(lines)) or self._is_careful:
+            self._look_at_size()
 
     def _prepare(self, now_ms: int) -> None:
         """Before a write: look whether the file is still there after a pause, and begin a new one when it is full."""
@@ -275,7 +285,7 @@ class RunWriter:
             self._begin_log()
         elif not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
             self._look_for_files()
-        if self._room <= 0:
+        if self._is_due:
             self._roll()
 
     def _look_for_files(self) -> None:
@@ -433,13 +443,12 @@ class RunWriter:
         assert self._log is not None
         now_ms = self._clock()
         data = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
-        self._log.file.append(data)
-        if self._chunk is None:
-            self._room -= len(data)
+        if (self._log.file.append(data) or self._is_careful) and self._chunk is None:
+            self._look_at_size()
 
     def _prepare_if_due(self, *, roll: bool = True) -> None:
         now_ms = self._clock()
-        if self._log is None or not 0 <= now_ms - self._last_ms < STILL_THERE_MS or (roll and self._room <= 0):
+        if self._log is None or not 0 <= now_ms - self._last_ms < STILL_THERE_MS or (roll and self._is_due):
             if roll:
                 self._prepare(now_ms)
             else:
@@ -500,7 +509,7 @@ class RunWriter:
         with self._lock:
             self._close_chunk()
             if self._log is not None and self._chunks_count:
-                self._room, self._append = 0, self._no_file
+                self._is_due, self._append = True, self._no_file
             return self._chunks_count
 
     def close(self, *records: list[Any], sealed: Folds | None = None) -> tuple[int, Folds | None]:
@@ -539,7 +548,7 @@ class RunWriter:
             )
             file.append(lines + closed, is_last=True)
             self.is_closed = True
-            self._room, self._append = 0, self._no_file
+            self._is_due, self._append = True, self._no_file
             size = file.size
         if not self.site.storage.can_append:
             file.sync()  # on an object store the end of a run is an acknowledgement
@@ -572,7 +581,7 @@ class RunWriter:
             if log is not None:
                 log.file.abandon()
         self._log = self._chunk = None
-        self._room, self._append = 0, self._no_file
+        self._is_due, self._append = True, self._no_file
         self._is_alone = False
 
     @property
