@@ -8,7 +8,7 @@ from tests.independent.hand import NOON_MS, STORE_ID
 
 Json = dict[str, Any]
 DEFAULT: Json = {
-    "0": {"name": "Default", "lifecycle": "active", "tags": {}, "creation_ms": None, "last_update_ms": None}
+    "0": {"name": "Default", "lifecycle": "active", "tags": {}, "creation_ms": NOON_MS, "last_update_ms": NOON_MS}
 }
 
 

@@ -103,6 +103,9 @@ def parse_log(data: bytes, *, key: str, kind: Kind) -> Log:
     log = Log(key, data.rfind(b"\n") + 1)
     lines, tail = split_lines(data)
     lines = drop_torn(lines, data)
+    while lines and _parse(lines[0].data) is None:  # the header is the first line that can be read
+        log.findings.append(Finding(key, "damaged"))
+        del lines[0]
     if not lines:
         return log
     first = _parse(lines[0].data)

@@ -44,6 +44,10 @@ def read_store(path: str | Path) -> dict[str, Any]:
         if folder.run is not None and (stage := lifecycle(folder, edits)) is not None:
             runs[folder.run] = describe(folder, lifecycle=stage)
     experiments = fold_experiments(documents, edits, folders, findings)
+    default = experiments.get("0", {})
+    if default and default["creation_ms"] is None:  # no edit makes Default: it is as old as the store
+        default["creation_ms"] = document["created_ms"]
+        default["last_update_ms"] = default["last_update_ms"] or document["created_ms"]
     return {
         "store": document["store"],
         "experiments": experiments,
@@ -55,7 +59,7 @@ def read_store(path: str | Path) -> dict[str, Any]:
 def _read_document(store: Path) -> dict[str, Any]:
     try:
         document = parse_json((store / "localtrack.json").read_bytes())
-        if not (isinstance(document, dict) and is_int(document.get("format")) and isinstance(document["store"], str)):
+        if not (isinstance(document, dict) and is_int(document["format"]) and isinstance(document["store"], str)):
             raise ValueError("not a store document")
     except FileNotFoundError as error:
         raise Refused(Finding("localtrack.json", "missing")) from error
@@ -63,6 +67,8 @@ def _read_document(store: Path) -> dict[str, Any]:
         raise Refused(Finding("localtrack.json", "damaged")) from error
     if document["format"] != 1:
         raise Refused(Finding("localtrack.json", "newer"))
+    if not is_int(document.get("created_ms")):
+        raise Refused(Finding("localtrack.json", "damaged"))
     return document
 
 
