@@ -5,7 +5,6 @@ Each module imports the library of its objects (Matplotlib, Pillow, pandas, PyYA
 
 from localtrack.api.artifact_content.figures import encode_figure
 from localtrack.api.artifact_content.images import LOGGED_IMAGES_TAG, encode_images
-from localtrack.api.artifact_content.sources import log_folder, log_path
 from localtrack.api.artifact_content.tables import (
     LOGGED_ARTIFACTS_TAG,
     add_logged_table,
@@ -24,6 +23,4 @@ __all__ = [
     "encode_table",
     "encode_table_files",
     "encode_text",
-    "log_folder",
-    "log_path",
 ]

@@ -56,7 +56,7 @@ def encode_images(
         return [(artifact_file, encode_image(to_pil(image), artifact_file))]
     if key is None:
         raise InvalidInputError("log_image needs artifact_file (one file) or key (an image of a series).")
-    if not _KEY.fullmatch(key):
+    if not _KEY.fullmatch(str(key)):
         raise InvalidInputError(
             f"{key!r} is not an image key: only ASCII letters and digits, and _ - . / and space are allowed.",
             code=ErrorCode.INVALID_NAME,
