@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--dir: {chosen.dir} is no folder")
     ensure_localtrack()
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="localtrack-bench-", dir=chosen.dir, ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix="localtrack-bench-", dir=chosen.dir) as place:
         environment = describe_environment(Path(place))
         if not chosen.json:
             print(", ".join(f"{name} {value}" for name, value in environment.items()), flush=True)
