@@ -26,7 +26,10 @@ class RunPage(list[RunRow]):
         """What was damaged, and so is missing or incomplete in the answer."""
 
     def to_arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table: run_id, experiment_id, status, artifact_uri, start_time, end_time, `metrics.*`, `params.*`, `tags.*`."""
+        """Return the rows as an Arrow table.
+
+        Run_id, experiment_id, status, artifact_uri, start_time, end_time, `metrics.*`, `params.*`, `tags.*`.
+        """
         from localtrack.query.frames import to_arrow
 
         return to_arrow(self)

@@ -37,7 +37,8 @@ class ActiveRun:
 
     Concurrency: any thread may log, and so may forked children, each of which gets a log file of its own.
 
-    Durability: what a logging call has acknowledged survives `kill -9` of the process; with the store's durability `call` also the death of the host.
+    Durability: what a logging call has acknowledged survives `kill -9` of the process; with the store's durability
+        `call` also the death of the host.
     """
 
     def __init__(self, store: Store, writer: RunWriter, *, on_error: OnError, has_context: bool = False) -> None:
@@ -81,10 +82,11 @@ class ActiveRun:
             at_ms = self._store.clock() if timestamp is None else timestamp  # a later try must not move the point
             self._fail(error, lambda: self._writer.log_point(key, value, 0 if step is None else step, at_ms))
 
-    def log_metrics(
-        self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None
-    ) -> None:
-        """Log one point of each of several metrics, all with one step and time, as one record: there as a whole or not at all."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None) -> None:
+        """Log one point of each of several metrics, all with one step and time, as one record.
+
+        There as a whole or not at all.
+        """
         try:
             if self._backlog:
                 self._catch_up()
@@ -195,7 +197,10 @@ class ActiveRun:
         step: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        """Write a PIL image or an array as an artifact: under a name, or under a key and step as MLflow's pages show series of images."""
+        """Write a PIL image or an array as an artifact.
+
+        Under a name, or under a key and step as MLflow's pages show series of images.
+        """
         from localtrack.api.artifact_content import encode_images
 
         def put() -> None:
@@ -205,7 +210,10 @@ class ActiveRun:
         self._do(put)
 
     def log_table(self, data: Any, artifact_file: str) -> None:
-        """Write a table (a dict of columns or a DataFrame) as an artifact, in the JSON that MLflow reads; rows are added to a table that is there."""
+        """Write a table (a dict of columns or a DataFrame) as an artifact, in the JSON that MLflow reads.
+
+        Rows are added to a table that is there.
+        """
         from localtrack.api.artifact_content import encode_table
 
         validate_artifact_path(artifact_file)
@@ -233,7 +241,9 @@ class ActiveRun:
         return self._writer.is_closed
 
     def next_step(self, key: str | None = None) -> int:
-        """Return the greatest step logged so far, by any writer, plus one: where a resumed run goes on. 0 if there is none.
+        """Return the greatest step logged so far, by any writer, plus one: where a resumed run goes on.
+
+        0 if there is none.
 
         Args:
             key: The metric to look at; all of them by default.

@@ -66,11 +66,14 @@ class Store(ExperimentCalls, ArtifactCalls):
         Args:
             location: A path, a `file:` or `localtrack:` URI, or a URL that fsspec knows.
             create: Make the store where there is none.
-            durability: `process` (default): what was acknowledged survives `kill -9`, and the death of the host after a few seconds.
+            durability: `process` (default): what was acknowledged survives `kill -9`, and the death of the host after
+                a few seconds.
                 `call`: each call waits for the disk. Default: LOCALTRACK_DURABILITY.
-            on_error: `raise` (default), or `warn`: logging calls never raise; while the store cannot be written to they are kept in memory and
+            on_error: `raise` (default), or `warn`: logging calls never raise; while the store cannot be written to
+                they are kept in memory and
                 tried again. Default: LOCALTRACK_ON_ERROR.
-            truncate_long_values: Cut params over 6,000 and tags over 8,000 characters (default, as MLflow), or refuse them. Default:
+            truncate_long_values: Cut params over 6,000 and tags over 8,000 characters (default, as MLflow), or refuse
+                them. Default:
                 LOCALTRACK_TRUNCATE_LONG_VALUES.
 
         Raises:
@@ -161,7 +164,8 @@ class Store(ExperimentCalls, ArtifactCalls):
             description: What the run is about: the tag `mlflow.note.content`.
             parent_run_id: The run that this one belongs to: the tag `mlflow.parentRunId`.
             start_time: Milliseconds since 1970, UTC; now by default.
-            resume: `"auto"`: each start of one batch job comes to the same run in an experiment, so that a requeued job goes on.
+            resume: `"auto"`: each start of one batch job comes to the same run in an experiment, so that a requeued
+                job goes on.
             job: With `resume="auto"`, what names the job; LOCALTRACK_JOB_ID or the batch system's job id by default.
             context: Add tags that say where the run comes from: user, host, source file, git commit, command.
 
@@ -289,7 +293,9 @@ class Store(ExperimentCalls, ArtifactCalls):
         run_view_type: int = ViewType.ACTIVE_ONLY,
         experiment_names: Iterable[str] | None = None,
     ) -> RunPage:
-        """Return the runs that match a filter, in order, one page of them: live, resumed, merged and damaged ones included.
+        """Return the runs that match a filter, in order, one page of them.
+
+        Live, resumed, merged and damaged ones included.
 
         Args:
             experiment_ids: Only runs of these; all experiments by default.
@@ -333,7 +339,8 @@ class Store(ExperimentCalls, ArtifactCalls):
             key: Only this metric; all by default.
 
         Returns:
-            Columns `key`, `step`, `timestamp_ms`, `value`, by key and, within one, in the order (timestamp, step, value).
+            Columns `key`, `step`, `timestamp_ms`, `value`, by key and, within one, in the order (timestamp, step,
+            value).
         """
         return self._runs.history(run_id, key)
 

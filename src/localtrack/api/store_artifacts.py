@@ -28,7 +28,8 @@ class ArtifactCalls:
         Args:
             run_id: The run.
             path: Which; all of them by default.
-            dst: The folder to copy it to. Without it the path inside the store where that is local, else a new temporary folder.
+            dst: The folder to copy it to. Without it the path inside the store where that is local, else a new
+                temporary folder.
 
         Raises:
             NotFoundError: There is no such artifact.

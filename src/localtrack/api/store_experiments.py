@@ -65,9 +65,7 @@ class ExperimentCalls:
             experiment = self._catalog.find_by_name(name)
         return None if experiment is None else self._shown(experiment)
 
-    def list_experiments(
-        self, view_type: int = ViewType.ACTIVE_ONLY, *, prefix: str | None = None
-    ) -> list[Experiment]:
+    def list_experiments(self, view_type: int = ViewType.ACTIVE_ONLY, *, prefix: str | None = None) -> list[Experiment]:
         """Return experiments, latest created first.
 
         Args:
@@ -125,9 +123,7 @@ class ExperimentCalls:
             NotFoundError: It has no such tag.
         """
         if validate_key(key, "tag") not in self._catalog.find(experiment_id).tags:
-            raise NotFoundError(
-                f"Experiment {experiment_id} has no tag {key!r}.", code=ErrorCode.TAG_NOT_FOUND
-            )
+            raise NotFoundError(f"Experiment {experiment_id} has no tag {key!r}.", code=ErrorCode.TAG_NOT_FOUND)
         self._catalog.tag(experiment_id, {key: None})
 
     def delete_experiment(self, experiment_id: str) -> None:

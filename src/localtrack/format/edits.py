@@ -1,4 +1,7 @@
-"""What the files of `edits/` add up to: experiments, life cycles, tombstones. FORMAT.md sections 9.2 and 12.5 to 12.7."""
+"""What the files of `edits/` add up to: experiments, life cycles, tombstones.
+
+FORMAT.md sections 9.2 and 12.5 to 12.7.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,8 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
     experiment_id, op = payload["id"], payload["op"]
     experiment = state.experiments.get(experiment_id)
     if experiment is None:
-        # The document is missing (a copy that was cut short): a `created` edit says the same, any other names it for want of better.
+        # The document is missing (a copy that was cut short): a `created` edit says the same, any other names it for
+        # want of better.
         name = str(payload.get("name", experiment_id))
         experiment = state.experiments[experiment_id] = ExperimentState(
             experiment_id, name, payload.get("generation", 0), name

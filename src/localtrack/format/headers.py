@@ -77,10 +77,13 @@ def encode_closed(
 
 
 def select_resent(data: bytes) -> bytes:
-    """Return the lines that a new writer must write again after a failed sync: all but those that belong to the old file.
+    """Return the lines that a new writer must write again after a failed sync.
+
+    All but those that belong to the old file.
 
     Args:
-        data: What may be lost: whole lines, and torn ones with their markers. Key sets are defined anew by the new writer.
+        data: What may be lost: whole lines, and torn ones with their markers. Key sets are defined anew by the new
+            writer.
     """
     lines = data.split(b"\n")
     kept: list[bytes] = []

@@ -35,7 +35,7 @@ def decode_value(value: object) -> float:
 
 
 def encode_record(record: list[Any]) -> bytes:
-    """Return a record as the bytes of its line, `\\n` included, with sorted keys, so that equal records are equal bytes."""
+    """Return a record as the bytes of its line, with the line break. Keys are sorted: equal records are equal bytes."""
     global _encode, _options
     if _encode is None:
         import orjson

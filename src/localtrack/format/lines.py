@@ -131,18 +131,14 @@ def _take_header(lines: Lines, records: list[Record], kind: str) -> None:
 
 
 def _is_sound_header(header: dict[str, Any]) -> bool:
-    return (
-        type(header.get("writer")) is str and type(header.get("base_ms")) is int and type(header.get("stamp")) is int
-    )
+    return type(header.get("writer")) is str and type(header.get("base_ms")) is int and type(header.get("stamp")) is int
 
 
 def _take_closed(lines: Lines, records: list[Record], data: bytes) -> None:
-    for number, record in enumerate(records):
-        if record[0] == CLOSED:
-            break
-    else:
+    record = next((record for record in records if record[0] == CLOSED), None)
+    if record is None:
         return
-    if number != len(records) - 1:
+    if record is not records[-1]:
         lines.problems.append("records stand behind the record that closes the log")
     payload = record[2] if len(record) > 2 else None
     if (

@@ -46,7 +46,14 @@ def combine_folds(parts: Iterable[Mapping[str, MetricFold]]) -> Folds:
 def encode_folds(folds: Mapping[str, MetricFold]) -> dict[str, list[Any]]:
     """Return folds as the JSON of a `Closed` record."""
     return {
-        key: [f.count, encode_value(f.last_value), f.last_step, f.last_timestamp_ms, encode_value(f.min), encode_value(f.max)]
+        key: [
+            f.count,
+            encode_value(f.last_value),
+            f.last_step,
+            f.last_timestamp_ms,
+            encode_value(f.min),
+            encode_value(f.max),
+        ]
         for key, f in folds.items()
     }
 
@@ -55,7 +62,9 @@ def parse_folds(document: Any) -> Folds:
     """Return the folds in a `Closed` record, else raise `ValueError`."""
     try:
         return {
-            key: MetricFold(int(count), decode_value(last), int(step), int(timestamp_ms), decode_value(least), decode_value(most))
+            key: MetricFold(
+                int(count), decode_value(last), int(step), int(timestamp_ms), decode_value(least), decode_value(most)
+            )
             for key, (count, last, step, timestamp_ms, least, most) in document.items()
         }
     except (AttributeError, TypeError) as error:

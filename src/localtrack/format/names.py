@@ -34,7 +34,8 @@ def validate_key(key: object, kind: str) -> str:
         kind: What it is the key of, for the message.
 
     Raises:
-        InvalidInputError: The key is no text, too long, holds other characters than letters, digits and `_ - . : / space`, or looks like a path
+        InvalidInputError: The key is no text, too long, holds other characters than letters, digits and `_ - . : /
+            space`, or looks like a path
             that climbs (`..`), is absolute or has empty parts.
     """
     if not isinstance(key, str):
@@ -45,11 +46,11 @@ def validate_key(key: object, kind: str) -> str:
         )
     if not key or not _KEY.fullmatch(key):
         raise _invalid_name(
-            f"{_shown(key)} is not a {kind} key: only letters, digits, underscore, dash, dot, colon, space and slash are allowed."
+            f"{_shown(key)} is not a {kind} key: it may hold letters, digits, underscore, dash, dot, colon, space, slash."
         )
     if posixpath.normpath(key) != key or key == "." or key.startswith(("/", "..")):
         raise _invalid_name(
-            f"{_shown(key)} is not a {kind} key: it must not begin or end with a slash or hold empty, '.' or '..' parts."
+            f"{_shown(key)} is not a {kind} key: it begins or ends with a slash, or has empty, '.' or '..' parts."
         )
     return key
 
@@ -77,7 +78,8 @@ def validate_experiment_name(name: object) -> str:
     name = unicodedata.normalize("NFC", name)
     if len(name) > MAX_EXPERIMENT_NAME_CHARS:
         raise _invalid_name(
-            f"The experiment name {_shown(name)} has {len(name)} characters; at most {MAX_EXPERIMENT_NAME_CHARS} are allowed."
+            f"The experiment name {_shown(name)} has {len(name)} characters; "
+            f"at most {MAX_EXPERIMENT_NAME_CHARS} are allowed."
         )
     if "\0" in name:
         raise _invalid_name(f"The experiment name {_shown(name)} holds a NUL character.")

@@ -103,7 +103,10 @@ class PointReader:
             self.problems.append(f"the point {str(point)[:60]} is damaged or has keys that are not defined")
 
     def take_uniform(self, records: list[list[Any]]) -> bool:
-        """Take many single-key points at once, quickly; return False, having taken nothing, if they are not all that."""
+        """Take many single-key points at once, quickly.
+
+        Return False, having taken nothing, if they are not all that.
+        """
         if not records:
             return True
         try:

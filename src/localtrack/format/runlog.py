@@ -89,7 +89,9 @@ def _with_batches_split(records: list[Any], reader: PointReader, problems: list[
             problems.append(f"the record {str(record)[:60]} is damaged")
             continue
         split.append(["p", payload.get("points", [])])
-        split += [[kind, record[1], payload[name]] for kind, name in (("param", "params"), ("tag", "tags")) if name in payload]
+        split += [
+            [kind, record[1], payload[name]] for kind, name in (("param", "params"), ("tag", "tags")) if name in payload
+        ]
     return split
 
 

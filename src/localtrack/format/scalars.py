@@ -9,7 +9,9 @@ from localtrack.format.names import MAX_INT64, MIN_INT64
 
 
 def to_value(value: Any, key: str) -> float:
-    """Return a metric value as a float: of numbers, bools, NumPy and PyTorch scalars, and text like `"1.5"`, as MLflow takes them.
+    """Return a metric value as a float.
+
+    Of numbers, bools, NumPy and PyTorch scalars, and text like `"1.5"`, as MLflow takes them.
 
     Raises:
         InvalidInputError: It is none of these, or an integer beyond the range of a float.
@@ -45,7 +47,9 @@ def to_timestamp_ms(timestamp_ms: Any) -> int:
     """
     number = _to_int64(timestamp_ms, "A timestamp in milliseconds")
     if number < 0:
-        raise InvalidInputError(f"A timestamp must not be negative: {number}.", hint="Give milliseconds since 1970, UTC.")
+        raise InvalidInputError(
+            f"A timestamp must not be negative: {number}.", hint="Give milliseconds since 1970, UTC."
+        )
     return number
 
 

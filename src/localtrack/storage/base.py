@@ -20,14 +20,18 @@ class Entry(NamedTuple):
 class Appender(Protocol):
     """A log that this process alone appends to.
 
-    Concurrency: the owner holds the lock that it gave to `create_log` around every call but `sync`, which takes it itself.
+    Concurrency: the owner holds the lock that it gave to `create_log` around every call but `sync`, which takes it
+        itself.
     """
 
     key: str
     size: int
     """Bytes handed to the medium so far."""
     is_retryable: bool
-    """True: after a failed `sync` the same file can be tried again. False: what it was to sync must be written elsewhere."""
+    """True: after a failed `sync` the same file can be tried again.
+
+    False: what it was to sync must be written elsewhere.
+    """
     is_locked: bool
     """True: this process holds a lock on the file that readers on the same machine can see."""
 
@@ -68,7 +72,8 @@ class Appender(Protocol):
         """Make everything appended before the call durable, with the name of the file.
 
         Raises:
-            StorageError: It failed, and what came since the last good sync may be lost with the host: write it again elsewhere.
+            StorageError: It failed, and what came since the last good sync may be lost with the host: write it again
+                elsewhere.
         """
         ...
 
@@ -116,7 +121,10 @@ class Storage(Protocol):
         ...
 
     def entries(self, key: str) -> list[Entry]:
-        """Return what a folder holds, in no order; nothing if there is no folder. Links that lead nowhere are left out."""
+        """Return what a folder holds, in no order; nothing if there is no folder.
+
+        Links that lead nowhere are left out.
+        """
         ...
 
     def names(self, key: str) -> list[str]:

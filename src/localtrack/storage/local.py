@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -108,10 +109,8 @@ class LocalStorage:
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
         with mapped_errors(f"Removing {show_path(self.path(key))}"):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(key))
-            except FileNotFoundError:
-                pass
 
     def remove_folder(self, key: str) -> bool:
         """See `Storage.remove_folder`."""
@@ -203,13 +202,9 @@ class LocalStreamFile:
 
     def discard(self) -> None:
         """See `StreamFile.discard`."""
-        try:
+        with contextlib.suppress(OSError):  # what could not be flushed was not wanted any more
             self.sink.close()
-        except OSError:
-            pass  # what could not be flushed was not wanted any more
         if self._temporary is not None:
             temporary, self._temporary = self._temporary, None
-            try:
+            with contextlib.suppress(OSError):  # a `.tmp-` file that stays is ignored by readers, and removed by gc
                 os.unlink(temporary)
-            except OSError:
-                pass  # a `.tmp-` file that stays is ignored by readers, and removed by gc

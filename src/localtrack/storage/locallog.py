@@ -21,11 +21,16 @@ except ImportError:  # Windows
 SPAN_BYTES: Final = 64 * 1024
 """After so many bytes a `c` record with their checksum is written."""
 
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = (
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
 
 
 class LocalLog:
-    """See `Appender`. Keeps what no sync has covered in memory, because a failed sync may drop it from the page cache."""
+    """See `Appender`. Keeps what no sync has covered in memory.
+
+    Because a failed sync may drop it from the page cache.
+    """
 
     __slots__ = (
         "_crc",
@@ -218,7 +223,8 @@ class LocalLog:
         try:
             self._write(encode_span(start, self.size, zlib.crc32(block)))
         except StorageError:
-            pass  # the caller's record is in the file; the next record says what is torn, the next span has its checksum
+            # The caller's record is in the file; the next one says what is torn, and the next span has its checksum.
+            pass
 
 
 _durable_folders: set[str] = set()

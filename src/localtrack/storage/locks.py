@@ -22,7 +22,8 @@ def maintenance_lock(storage: Storage, name: str, *, timeout_s: float = 0.0) -> 
     Raises:
         LockedError: Another process holds it.
 
-    Concurrency: between hosts it is as good as the file system's locks. On object stores, which have none, nothing is locked.
+    Concurrency: between hosts it is as good as the file system's locks. On object stores, which have none, nothing is
+        locked.
     """
     if not storage.is_local:
         yield
@@ -35,9 +36,7 @@ def maintenance_lock(storage: Storage, name: str, *, timeout_s: float = 0.0) -> 
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise LockedError(
-            f"Another process holds {path}.", hint="Wait until it is done, and try again."
-        ) from error
+        raise LockedError(f"Another process holds {path}.", hint="Wait until it is done, and try again.") from error
     try:
         yield
     finally:

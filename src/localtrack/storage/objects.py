@@ -6,7 +6,7 @@ import datetime
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, BinaryIO, Final, cast
 
@@ -118,7 +118,10 @@ class ObjectStorage:
             self._fs.pipe_file(self._full(key), data)
 
     def write_new(self, key: str, data: bytes) -> bool:
-        """See `Storage.write_new`. Where the medium has no conditional put, two at the same moment may both believe that theirs stayed."""
+        """See `Storage.write_new`.
+
+        Where the medium has no conditional put, two at the same moment may both believe that theirs stayed.
+        """
         if self.exists(key):
             return False
         self.make_folder(key.rpartition("/")[0])
@@ -143,10 +146,8 @@ class ObjectStorage:
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
         with _mapped(f"Removing {self.path(key)}"):
-            try:
+            with suppress(FileNotFoundError):
                 self._fs.rm_file(self._full(key))
-            except FileNotFoundError:
-                pass
 
     def remove_folder(self, key: str) -> bool:
         """See `Storage.remove_folder`."""
@@ -174,7 +175,8 @@ class ObjectStreamFile:
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
-        self.sink: BinaryIO = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+        # Open until `commit` or `discard`.
+        self.sink: BinaryIO = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))  # noqa: SIM115
 
     def commit(self, key: str) -> bool:
         """See `StreamFile.commit`."""

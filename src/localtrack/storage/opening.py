@@ -1,4 +1,7 @@
-"""From what a user writes to the storage behind it: a path, `file:` and `localtrack:` URIs, and any URL that fsspec knows."""
+"""From what a user writes to the storage behind it.
+
+A path, `file:` and `localtrack:` URIs, and any URL that fsspec knows.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
     """Return the storage at a path or URL.
 
     Args:
-        location: A path; `file:///path`; `localtrack:///path` (percent-encoded where needed); `localtrack+s3://bucket/path`; or a
+        location: A path; `file:///path`; `localtrack:///path` (percent-encoded where needed);
+            `localtrack+s3://bucket/path`; or a
             URL with a protocol that fsspec knows.
 
     Raises:

@@ -1,6 +1,7 @@
 """Makes what was appended durable in the background, so that a logging call need not wait for the disk.
 
-One thread a process, begun with the first log, gone with the process; it syncs every few seconds, when much waits, and at exit.
+One thread a process, begun with the first log, gone with the process; it syncs every few seconds, when much waits,
+and at exit.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Syncer:
 
         Args:
             log: The log.
-            on_failure: Called from the syncing thread when a sync failed. It has to write what may be lost to another file, and to `remove` this one.
+            on_failure: Called from the syncing thread when a sync failed. It has to write what may be lost to another
+                file, and to `remove` this one.
         """
         with self._changed:
             self._logs[id(log)] = (log, on_failure)

@@ -1,4 +1,7 @@
-"""Seals the closed chunks of running runs while the program goes on: one thread a process, begun with the first chunk."""
+"""Seals the closed chunks of running runs while the program goes on.
+
+One thread a process, begun with the first chunk.
+"""
 
 from __future__ import annotations
 

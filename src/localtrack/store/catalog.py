@@ -1,4 +1,7 @@
-"""The experiments of a store and the life cycle of its runs: what `experiments/` and `edits/` say, and how to add to it."""
+"""The experiments of a store and the life cycle of its runs.
+
+What `experiments/` and `edits/` say, and how to add to it.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,8 @@ class Catalog:
         """Make an experiment.
 
         Raises:
-            AlreadyExistsError: The name is taken, if only by a deleted one. (Two processes that make it at the same moment make the same one.)
+            AlreadyExistsError: The name is taken, if only by a deleted one. (Two processes that make it at the same
+                moment make the same one.)
 
         Durability: its document is durable on return; the rest as the store's setting says.
         """
@@ -135,7 +139,8 @@ class Catalog:
             other = self.find_by_name(name)
             if other is not None and other.experiment_id != experiment.experiment_id:
                 raise AlreadyExistsError(
-                    f"The experiment {name!r} already exists, with id {other.experiment_id}.", hint="Choose another name."
+                    f"The experiment {name!r} already exists, with id {other.experiment_id}.",
+                    hint="Choose another name.",
                 )
             self._append(("renamed", {"name": name, "user": user}, experiment.experiment_id))
 
@@ -226,7 +231,9 @@ class Catalog:
             self._edits[name] = (size, edits, lines.problems, lines.newer)
             changed = True
         self.findings += [
-            Finding(f"{EDITS}/{name}", problem) for name, (_, _, problems, _) in self._edits.items() for problem in problems
+            Finding(f"{EDITS}/{name}", problem)
+            for name, (_, _, problems, _) in self._edits.items()
+            for problem in problems
         ]
         return changed
 

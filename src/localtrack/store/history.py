@@ -1,4 +1,7 @@
-"""The points of a run as one table in history order, whether they lie in logs, chunks or segments. FORMAT.md sections 8 and 12.4."""
+"""The points of a run as one table in history order, whether they lie in logs, chunks or segments.
+
+FORMAT.md sections 8 and 12.4.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def read_history(reading: RunReading, key: str | None = None) -> pa.Table:
         key: Only this metric; None for all.
 
     Returns:
-        Columns `key` (dictionary of strings), `step`, `timestamp_ms` (int64), `value` (double), sorted by key and, within one, by
+        Columns `key` (dictionary of strings), `step`, `timestamp_ms` (int64), `value` (double), sorted by key and,
+        within one, by
         (timestamp, step, value), NaN last.
     """
     tables = [read_writer_points(reading, writer, key) for writer in sorted(reading.writers)]
@@ -50,7 +54,8 @@ def read_writer_points(reading: RunReading, writer: str, key: str | None = None)
     for file, info in sorted(reading.sound_segments(writer), key=lambda item: item[1].first):
         try:
             with reading.storage.open(f"{reading.folder}/{file.name}") as source:
-                # Segments that overlap come from different copies of the store; a number stands for the same point in both.
+                # Segments that overlap come from different copies of the store; a number stands for the same point in
+                # both.
                 tables.append(read_points(source, key=key, from_number=end if info.first < end else 0))
         except FileNotFoundError:
             raise FileVanishedError(file.name) from None
@@ -87,7 +92,10 @@ def _concat(tables: list[pa.Table]) -> pa.Table:
 
 
 def _is_in_order(table: pa.Table) -> bool:
-    """Return whether the rows ascend strictly by (timestamp, step) within each key: then they are in order, and distinct."""
+    """Return whether the rows ascend strictly by (timestamp, step) within each key.
+
+    Then they are in order, and distinct.
+    """
     import pyarrow.compute as pc
 
     from localtrack.format.segment_table import column, key_indices, slice_pair
@@ -123,9 +131,7 @@ def _in_history_order(table: pa.Table) -> pa.Table:
     ordering, table = ordering.take(order), table.take(order)
     if table.num_rows < 2:
         return table
-    repeats = [
-        pc.equal(*slice_pair(column(ordering, name))) for name in ("key", "timestamp_ms", "step", "bits")
-    ]
+    repeats = [pc.equal(*slice_pair(column(ordering, name))) for name in ("key", "timestamp_ms", "step", "bits")]
     is_repeat = repeats[0]
     for other in repeats[1:]:
         is_repeat = pc.and_(is_repeat, other)

@@ -24,9 +24,7 @@ def judge_run(reading: RunReading, *, now_ms: int) -> tuple[Liveness, int | None
     """
     if reading.state.status in TERMINAL_STATUSES:
         return "ended", None
-    verdicts = [
-        judge_writer(reading, log, now_ms=now_ms) for log in reading.logs.values() if log.lines.closed is None
-    ]
+    verdicts = [judge_writer(reading, log, now_ms=now_ms) for log in reading.logs.values() if log.lines.closed is None]
     if not verdicts:
         return "dead", None
     best = max(verdicts, key=_RANK.__getitem__)

@@ -209,7 +209,9 @@ def _merge_log(
         return
     if which == "diverged":
         report.findings.append(
-            Finding(key, "neither copy is the beginning of the other; both stores are left as they are", "diverged", "error")
+            Finding(
+                key, "neither copy is the beginning of the other; both stores are left as they are", "diverged", "error"
+            )
         )
         return
     if which == "longer" and target.is_log_locked(key):
@@ -299,4 +301,3 @@ def _copy_artifact(target: Storage, source: Storage, folder: str, path: str, rep
         report.findings.append(Finding(key, str(error)))
     finally:
         stream.discard()
-

@@ -1,4 +1,7 @@
-"""A log of this process: its edits, or its notices. Begun with its first record, begun anew where the old file cannot go on."""
+"""A log of this process: its edits, or its notices.
+
+Begun with its first record, begun anew where the old file cannot go on.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
-"""What a run's folder says to somebody who did not write it: alive or dead, whole or damaged. FORMAT.md sections 6 to 8 and 12."""
+"""What a run's folder says to somebody who did not write it: alive or dead, whole or damaged.
+
+FORMAT.md sections 6 to 8 and 12.
+"""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -42,7 +46,8 @@ class FileVanishedError(Exception):
 class RunReading:
     """A run as its folder was at one moment.
 
-    Points are read when they are asked for. A file that was sealed since then shows as `FileVanishedError`: read the run again.
+    Points are read when they are asked for. A file that was sealed since then shows as `FileVanishedError`: read the
+    run again.
     """
 
     def __init__(self, storage: Storage, folder: str, entries: list[Entry]) -> None:
@@ -87,7 +92,7 @@ class RunReading:
             self.findings.append(finding)
 
     def chunk_points(self, writer: str) -> list[tuple[int, PointColumns]]:
-        """Return, for each chunk of a writer that no sound segment covers, the number of its first point and its points."""
+        """Return the number of the first point, and the points, of each chunk that no sound segment covers."""
         covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}
         found: list[tuple[int, PointColumns]] = []
         for number, name in sorted(self.writers[writer].chunks.items()):
@@ -191,8 +196,8 @@ class RunReading:
         parts: list[Folds] = [log.points.fold()] if log is not None else []
         segments = self.sound_segments(writer)
         if segments and (any(info.keys is None for _, info in segments) or _do_overlap(segments)):
-            from localtrack.store.history import read_writer_points
             from localtrack.format.segment import fold_table
+            from localtrack.store.history import read_writer_points
 
             return fold_table(read_writer_points(self, writer))
         parts += [dict(info.keys or {}) for _, info in segments]
@@ -248,7 +253,7 @@ def first_header(data: bytes) -> dict[str, object] | None:
 
 def _do_overlap(segments: list[tuple[RunFile, SegmentInfo]]) -> bool:
     ranges = sorted(info.chunks for _, info in segments)
-    return any(a[1] >= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    return any(a[1] >= b[0] for a, b in itertools.pairwise(ranges))
 
 
 _FOLD_IN_ARROW_COUNT: Final = 20_000

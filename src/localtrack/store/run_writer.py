@@ -1,4 +1,6 @@
-"""This process's hand in one run: it appends what is logged, and closes and seals at the end. FORMAT.md sections 6, 7 and 13.
+"""This process's hand in one run: it appends what is logged, and closes and seals at the end.
+
+FORMAT.md sections 6, 7 and 13.
 
 The path of one point (`log_point`) is the hottest of the package: one dictionary look-up, one format, one `write`.
 """
@@ -31,7 +33,15 @@ from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import read_log
-from localtrack.store.site import LOG_POINTS_BYTES, STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer, wall_clock_ms
+from localtrack.store.site import (
+    LOG_POINTS_BYTES,
+    STILL_THERE_MS,
+    Site,
+    new_writer_id,
+    retire_log,
+    this_writer,
+    wall_clock_ms,
+)
 
 Point = tuple[str, float, int, int]
 """Key, value, timestamp in ms, step; checked."""
@@ -89,7 +99,8 @@ class RunWriter:
         self._is_due = True  # something must be done before the next points are written
         self._append: Callable[[bytes], object] = self._no_file
         self._is_synced_each_call = site.durability == "call"
-        # Files tell by themselves every 64 KiB that it is time to look at their size; smaller limits want a look each time.
+        # Files tell by themselves every 64 KiB that it is time to look at their size; smaller limits want a look each
+        # time.
         self._is_careful = self._is_synced_each_call or min(site.log_points_bytes, site.chunk_bytes) < LOG_POINTS_BYTES
         _alive.add(self)
 
@@ -184,7 +195,8 @@ class RunWriter:
             if number is None or value - value != 0.0:
                 self._append_points([(key, value, timestamp, step)])
                 return
-            # orjson for the float, which is its strength; a whole line of it would keep a block of 1 KiB in memory until the next sync.
+            # orjson for the float, which is its strength; a whole line of it would keep a block of 1 KiB in memory
+            # until the next sync.
             line = b"[%d,%d,%d,%b]\n" % (number, timestamp - self._base_ms, step, self._dumps(value))
             is_time_to_look = self._append(line)
             self._points_count += 1
@@ -293,7 +305,8 @@ class RunWriter:
         logs = [log for log in (self._log, self._chunk) if log is not None]
         if all(log.file.is_in_place() for log in logs):
             return
-        # Packed or removed by somebody who took this process for dead: what stands there is safe, what comes would not be seen.
+        # Packed or removed by somebody who took this process for dead: what stands there is safe, what comes would not
+        # be seen.
         for log in logs:
             syncer.remove(log.file)
             log.file.abandon()
@@ -381,7 +394,8 @@ class RunWriter:
     def log_batch(self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str | None]) -> None:
         """Append metrics, params and tags that are checked already.
 
-        While the points of a run stay in its log, a batch is one record: there as a whole or not at all, whatever happens.
+        While the points of a run stay in its log, a batch is one record: there as a whole or not at all, whatever
+        happens.
         """
         with self._lock:
             self._write_state(self._new_params(params), tags, points)
@@ -395,15 +409,14 @@ class RunWriter:
                 fresh[key] = value
             elif old != value:
                 raise InvalidInputError(
-                    f"Param {key!r} of run {self.run_id} is {_shortened(old)!r} and cannot be changed to {_shortened(value)!r}.",
+                    f"Param {key!r} of run {self.run_id} is {_shortened(old)!r} and cannot be changed to "
+                    f"{_shortened(value)!r}.",
                     code=ErrorCode.PARAM_CHANGED,
                     hint="Changing param values is not allowed; log it under another key, or as a tag.",
                 )
         return fresh
 
-    def _write_state(
-        self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]
-    ) -> None:
+    def _write_state(self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]) -> None:
         if points and not params and not tags:
             self._prepare_if_due()
             self._append_points(points)
@@ -424,9 +437,7 @@ class RunWriter:
                 self.tags[key] = value
         self._sync_if_asked()
 
-    def _append_batch(
-        self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]
-    ) -> None:
+    def _append_batch(self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]) -> None:
         lines: list[bytes] = []
         fresh: dict[str | tuple[str, ...], int] = {}
         payload: dict[str, Any] = {"points": self._encode_points(points, lines, fresh)}

@@ -268,7 +268,10 @@ class Runs:
         return sealed_count
 
     def headers(self) -> Iterator[LogHeader]:
-        """Yield the run and experiment that each run folder names; folders that were looked into before cost nothing."""
+        """Yield the run and experiment that each run folder names.
+
+        Folders that were looked into before cost nothing.
+        """
         for folder in list_run_folders(self._site.storage):
             header = self._headers.get(folder)
             if header is None:
@@ -306,7 +309,8 @@ class Runs:
         if tombstone is None:
             return False
         return all(
-            bytes_count <= tombstone.positions.get(writer, (0, 0))[0] and points <= tombstone.positions.get(writer, (0, 0))[1]
+            bytes_count <= tombstone.positions.get(writer, (0, 0))[0]
+            and points <= tombstone.positions.get(writer, (0, 0))[1]
             for writer, (bytes_count, points) in reading.positions.items()
         )
 

@@ -86,7 +86,8 @@ def seal_writer(
         folder: The run's folder.
         writer: Whose chunks.
         run_id: The run, for the segment's footer.
-        is_final: Make one segment of everything. Else chunks are sealed one by one, and segments merged when there are many.
+        is_final: Make one segment of everything. Else chunks are sealed one by one, and segments merged when there
+            are many.
         is_polite: Let other threads run in between, at the cost of some time.
 
     Durability: the segment is durable before a chunk is removed.
@@ -109,7 +110,9 @@ def seal_writer(
             if number in covered:
                 _remove_chunk(storage, folder, writer, number)
         for number in chunks:
-            if number not in covered and _seal_chunk(storage, folder, writer, number, run_id=run_id, is_polite=is_polite):
+            if number not in covered and _seal_chunk(
+                storage, folder, writer, number, run_id=run_id, is_polite=is_polite
+            ):
                 sealed_count += 1
                 break
         else:
@@ -146,7 +149,9 @@ def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tupl
     for record in unknown:
         if type(record[0]) is str and record[0][:1].isupper():
             lines.newer = True
-            lines.problems.append(f"it holds a record {record[0]!r} that only a newer version of localtrack understands")
+            lines.problems.append(
+                f"it holds a record {record[0]!r} that only a newer version of localtrack understands"
+            )
     points = reader.columns
     if lines.closed is not None and lines.closed["points"] != len(points):
         lines.problems.append(f"it holds {len(points)} points where its end counts {lines.closed['points']}")
@@ -181,9 +186,13 @@ def _seal_chunk(storage: Storage, folder: str, writer: str, number: int, *, run_
         decoded = _decode_politely(data, file)
     else:
         points, lines, unknown = read_chunk(data, file, run_id=run_id)
-        decoded = None if lines.problems or unknown or lines.closed is None or lines.header is None else (
-            points,
-            lines.header["first"],
+        decoded = (
+            None
+            if lines.problems or unknown or lines.closed is None or lines.header is None
+            else (
+                points,
+                lines.header["first"],
+            )
         )
     if decoded is None:
         return False  # damaged, or more than this version understands: it stays, and readers say what is wrong
@@ -320,4 +329,3 @@ def _remove_chunk(storage: Storage, folder: str, writer: str, number: int) -> No
     for entry in storage.entries(folder):
         if entry.name == name or entry.name.startswith(f"{name}.part"):
             storage.remove(f"{folder}/{entry.name}")
-

@@ -125,7 +125,8 @@ def _read_claimed(storage: Storage) -> bytes:
             return data
         if time.monotonic() > deadline:
             raise FormatError(
-                f"{storage.path(STORE_FILE)} is empty.", hint="If no other process is starting, remove it and try again."
+                f"{storage.path(STORE_FILE)} is empty.",
+                hint="If no other process is starting, remove it and try again.",
             )
         time.sleep(0.02)
 
