@@ -45,9 +45,7 @@ def validate_key(key: object, kind: str) -> str:
             f"The {kind} key {_shown(key)} has {len(key)} characters; at most {MAX_KEY_CHARS} are allowed."
         )
     if not key or not _KEY.fullmatch(key):
-        raise _invalid_name(
-            f"{_shown(key)} is not a {kind} key: it may hold letters, digits, underscore, dash, dot, colon, space, slash."
-        )
+        raise _invalid_name(f"{_shown(key)} is not a {kind} key: it may hold letters, digits, `_ - . : /` and spaces.")
     if posixpath.normpath(key) != key or key == "." or key.startswith(("/", "..")):
         raise _invalid_name(
             f"{_shown(key)} is not a {kind} key: it begins or ends with a slash, or has empty, '.' or '..' parts."

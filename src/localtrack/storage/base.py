@@ -25,8 +25,6 @@ class Appender(Protocol):
     """
 
     key: str
-    size: int
-    """Bytes handed to the medium so far."""
     is_retryable: bool
     """True: after a failed `sync` the same file can be tried again.
 
@@ -34,6 +32,11 @@ class Appender(Protocol):
     """
     is_locked: bool
     """True: this process holds a lock on the file that readers on the same machine can see."""
+
+    @property
+    def size(self) -> int:
+        """Bytes handed to the medium so far."""
+        ...
 
     def append(self, data: bytes, *, is_last: bool = False) -> bool:
         """Append whole lines; `is_last` if nothing may follow them.

@@ -108,9 +108,8 @@ class LocalStorage:
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
-        with mapped_errors(f"Removing {show_path(self.path(key))}"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(key))
+        with mapped_errors(f"Removing {show_path(self.path(key))}"), contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(key))
 
     def remove_folder(self, key: str) -> bool:
         """See `Storage.remove_folder`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zlib
@@ -220,11 +221,9 @@ class LocalLog:
         self._crc = zlib.crc32(block, self._crc)
         self._unsynced.append(block)
         self._span, self._span_synced = [], 0
-        try:
+        # On failure the caller's record is in the file all the same; the next one says what is torn.
+        with contextlib.suppress(StorageError):
             self._write(encode_span(start, self.size, zlib.crc32(block)))
-        except StorageError:
-            # The caller's record is in the file; the next one says what is torn, and the next span has its checksum.
-            pass
 
 
 _durable_folders: set[str] = set()

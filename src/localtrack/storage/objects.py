@@ -145,9 +145,8 @@ class ObjectStorage:
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
-        with _mapped(f"Removing {self.path(key)}"):
-            with suppress(FileNotFoundError):
-                self._fs.rm_file(self._full(key))
+        with _mapped(f"Removing {self.path(key)}"), suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(key))
 
     def remove_folder(self, key: str) -> bool:
         """See `Storage.remove_folder`."""
