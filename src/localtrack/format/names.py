@@ -23,6 +23,10 @@ MAX_PATH_PART_BYTES: Final = 255
 MIN_INT64: Final = -(2**63)
 MAX_INT64: Final = 2**63 - 1
 
+_MAX_KNOWN_KEYS_COUNT: Final = 20_000
+_known_keys: set[str] = set()
+"""Keys that were found good: a program logs the same few again and again."""
+
 _KEY: Final = re.compile(r"[/\w.\- :]*")
 
 
@@ -38,6 +42,8 @@ def validate_key(key: object, kind: str) -> str:
             space`, or looks like a path
             that climbs (`..`), is absolute or has empty parts.
     """
+    if type(key) is str and key in _known_keys:
+        return key
     if not isinstance(key, str):
         raise _invalid_name(f"The key of a {kind} must be a text, not {_shown(key)}.")
     if len(key) > MAX_KEY_CHARS:
@@ -50,6 +56,9 @@ def validate_key(key: object, kind: str) -> str:
         raise _invalid_name(
             f"{_shown(key)} is not a {kind} key: it begins or ends with a slash, or has empty, '.' or '..' parts."
         )
+    if len(_known_keys) >= _MAX_KNOWN_KEYS_COUNT:
+        _known_keys.clear()
+    _known_keys.add(key)
     return key
 
 

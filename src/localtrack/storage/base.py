@@ -156,8 +156,14 @@ class Storage(Protocol):
         """Begin a file in `folder` whose name is given at the end, when its content is known."""
         ...
 
-    def create_log(self, key: str, lock: Lock) -> Appender:
-        """Create an empty log that was not there, its folder included, and lock it where the medium has locks."""
+    def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> Appender:
+        """Create an empty log that was not there, its folder included, and lock it where the medium has locks.
+
+        Args:
+            key: The log.
+            lock: What the owner holds around its calls.
+            in_new_folder: The folder is probably not there yet.
+        """
         ...
 
     def remove(self, key: str) -> None:

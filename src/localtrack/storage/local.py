@@ -100,11 +100,11 @@ class LocalStorage:
         self.make_folder(folder)
         return LocalStreamFile(self, folder)
 
-    def create_log(self, key: str, lock: Lock) -> LocalLog:
+    def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> LocalLog:
         """See `Storage.create_log`."""
         path = self.path(key)
         with mapped_errors(f"Creating {show_path(path)}"):
-            return LocalLog.create(key, path, self.root, lock)
+            return LocalLog.create(key, path, self.root, lock, in_new_folder=in_new_folder)
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""

@@ -71,18 +71,14 @@ class LocalLog:
         self._unsynced: list[bytes] = []  # earlier spans that no sync has covered
 
     @classmethod
-    def create(cls, key: str, path: str, root: str, lock: Lock) -> LocalLog:
+    def create(cls, key: str, path: str, root: str, lock: Lock, *, in_new_folder: bool = False) -> LocalLog:
         """Create the file, and its folders where they are missing."""
+        if in_new_folder:
+            _ensure_folder(os.path.dirname(path))
         try:
             fd = os.open(path, _FLAGS, 0o666)
         except FileNotFoundError:
-            folder = os.path.dirname(path)
-            try:
-                os.mkdir(folder)
-            except FileNotFoundError:
-                os.makedirs(folder, exist_ok=True)
-            except FileExistsError:
-                pass
+            _ensure_folder(os.path.dirname(path))
             fd = os.open(path, _FLAGS, 0o666)
         return cls(key, path, root, fd, lock)
 
@@ -224,6 +220,15 @@ class LocalLog:
         # On failure the caller's record is in the file all the same; the next one says what is torn.
         with contextlib.suppress(StorageError):
             self._write(encode_span(start, self.size, zlib.crc32(block)))
+
+
+def _ensure_folder(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        pass
 
 
 _durable_folders: set[str] = set()

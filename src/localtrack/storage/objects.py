@@ -139,8 +139,9 @@ class ObjectStorage:
         del folder
         return ObjectStreamFile(self)
 
-    def create_log(self, key: str, lock: Lock) -> ObjectLog:
+    def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> ObjectLog:
         """See `Storage.create_log`."""
+        del in_new_folder
         return ObjectLog(self, key, lock)
 
     def remove(self, key: str) -> None:

@@ -6,8 +6,9 @@ What `experiments/` and `edits/` say, and how to add to it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from localtrack.errors import AlreadyExistsError, ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
@@ -26,6 +27,9 @@ from localtrack.store.process_log import ProcessLog
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
+_RECENT_S: Final = 1.0
+"""Starting many short runs, one after the other, need not list the store's edits for each."""
+
 
 class Catalog:
     """Experiments and life cycles of one store, as this process sees and changes them. Thread-safe."""
@@ -38,6 +42,7 @@ class Catalog:
         self._edits: dict[str, tuple[int, list[Edit], list[str], bool]] = {}
         self._adopted: dict[str, ExperimentDocument] = {}
         self._state: EditsState | None = None
+        self._read_s = 0.0
         self.findings: list[Finding] = []
         """What was wrong with the files, as of the last `read`."""
 
@@ -48,6 +53,7 @@ class Catalog:
             FormatError: An edit can only be understood by a newer version, so that any answer might be wrong.
         """
         with self._lock:
+            self._read_s = time.monotonic()
             changed = self._read_documents()
             changed |= self._read_edit_files()
             if changed or self._state is None:
@@ -117,6 +123,11 @@ class Catalog:
         Raises:
             StateError: It is deleted.
         """
+        with self._lock:
+            if self._state is not None and 0 <= time.monotonic() - self._read_s < _RECENT_S:
+                known = next((e for e in self._state.experiments.values() if e.name == name), None)
+                if known is not None and not known.is_deleted:
+                    return known
         experiment = self.find_by_name(name)
         if experiment is None:
             try:

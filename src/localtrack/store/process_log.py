@@ -59,7 +59,7 @@ class ProcessLog:
         with self._lock:
             if self._log is not None:
                 retire_log(self._log)
-                self._log = None
+                self._log = self.writer = None
 
     def forget_after_fork(self) -> None:
         """Leave the parent's file to the parent."""

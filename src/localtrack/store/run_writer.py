@@ -120,7 +120,9 @@ class RunWriter:
         """Create a log of a new writer; with `lost_from`, one that also holds what that file may have lost."""
         self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
         writer = new_writer_id()
-        file = self.site.storage.create_log(f"{self.folder}/{log_name(writer)}", self._lock)
+        file = self.site.storage.create_log(
+            f"{self.folder}/{log_name(writer)}", self._lock, in_new_folder=self._is_alone
+        )
         now_ms = self._clock()
         log = _OpenLog(file, lost_from.base_ms if lost_from else now_ms)
         stamp = self._next_stamp(now_ms)
