@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from localtrack import reporting
 from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
 from localtrack.format.names import (
     MAX_PARAM_VALUE_CHARS,
@@ -28,8 +28,6 @@ OnError = Literal["raise", "warn"]
 
 MAX_BACKLOG_COUNT: Final = 200_000
 """With `on_error="warn"`: how many calls are kept in memory while the store cannot be written to."""
-
-_log = logging.getLogger("localtrack")
 
 
 class ActiveRun:
@@ -285,15 +283,15 @@ class ActiveRun:
             if self._on_error == "raise":
                 raise
             self._lost_count += len(self._backlog)
-            _log.error(
-                "localtrack: the end of run %s could not be recorded, and %d logging calls are lost: %s",
+            reporting.complain(
+                "the end of run %s could not be recorded, and %d logging calls are lost: %s",
                 self.run_id,
                 self._lost_count,
                 error,
             )
         else:
             if self._lost_count:
-                _log.error("localtrack: %d logging calls of run %s are lost.", self._lost_count, self.run_id)
+                reporting.complain("%d logging calls of run %s are lost.", self._lost_count, self.run_id)
 
     def detach(self) -> None:
         """Let go of the run without ending it. Does nothing if it has ended. See `Store.attach_run`."""
@@ -327,11 +325,11 @@ class ActiveRun:
         if self._on_error == "raise":
             raise error
         if not isinstance(error, StorageError):
-            _log.warning("localtrack: a logging call of run %s was refused: %s", self.run_id, error)
+            reporting.warn("a logging call of run %s was refused: %s", self.run_id, error)
             return
         if not self._has_warned:
             self._has_warned = True
-            _log.warning("localtrack: run %s cannot be logged for now, training goes on: %s", self.run_id, error)
+            reporting.warn("run %s cannot be logged for now, training goes on: %s", self.run_id, error)
         if len(self._backlog) < MAX_BACKLOG_COUNT:
             self._backlog.append(call)
         else:
@@ -347,7 +345,7 @@ class ActiveRun:
                 except StorageError:
                     raise
                 except LocaltrackError as error:
-                    _log.warning("localtrack: a logging call of run %s was refused: %s", self.run_id, error)
+                    reporting.warn("a logging call of run %s was refused: %s", self.run_id, error)
                 done += 1
         finally:
             del self._backlog[:done]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from typing import Final
@@ -63,6 +62,8 @@ def encode_experiment_id(name: str, generation: int) -> str:
         name: The original name; normalised to NFC here.
         generation: 0 for the first experiment of that name, counted up when one was removed or renamed.
     """
+    import hashlib
+
     text = f"{generation}:{unicodedata.normalize('NFC', name)}"
     return str(int(hashlib.sha256(text.encode()).hexdigest()[:15], 16))
 
@@ -90,6 +91,8 @@ def parse_run_id(run_id: object) -> str:
 
 def encode_job_run_id(experiment_id: str, job: str) -> str:
     """Return the run id that every start of one batch job in one experiment comes to."""
+    import hashlib
+
     return hashlib.sha256(f"{experiment_id}\n{job}".encode()).hexdigest()[:32]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -69,6 +68,8 @@ def run_folder(run_id: str) -> str:
     if time_ms is not None:
         day = (_EPOCH + datetime.timedelta(milliseconds=time_ms)).date().isoformat()
         return f"{RUNS}/{day}/{run_id}"
+    import hashlib
+
     digest = hashlib.sha256(run_id.encode()).hexdigest()
     name = run_id if is_safe_id(run_id) else f"~{digest[:40]}"
     return f"{RUNS}/x{digest[:2]}/{name}"

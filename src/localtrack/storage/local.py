@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Callable
 from threading import Lock
 from typing import BinaryIO, Final
@@ -180,7 +179,7 @@ class LocalStreamFile:
     def __init__(self, storage: LocalStorage, folder: str) -> None:
         self._storage = storage
         self._folder = folder
-        self._temporary: str | None = storage.path(f"{folder}/{TEMPORARY_PREFIX}{secrets.token_hex(8)}".lstrip("/"))
+        self._temporary: str | None = storage.path(f"{folder}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}".lstrip("/"))
         with mapped_errors(f"Creating a file in {show_path(storage.path(folder))}"):
             fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
             self.sink: BinaryIO = os.fdopen(fd, "w+b")

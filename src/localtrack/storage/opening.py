@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.storage.base import Storage
@@ -54,6 +53,8 @@ def open_storage(location: str | os.PathLike[str]) -> Storage:
 
 
 def _local_path(uri: str) -> str:
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         # `localtrack://relative/path`: the first part is no host.

@@ -7,13 +7,13 @@ and at exit.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
+from localtrack import reporting
 from localtrack.errors import StorageError
 from localtrack.storage.base import Appender
 
@@ -21,8 +21,6 @@ INTERVAL_S: Final = 5.0
 """What a host that dies may take with it, with durability `process`."""
 HEARTBEAT_S: Final = 30.0
 """Half of what FORMAT.md section 15 asks for."""
-
-_log = logging.getLogger("localtrack")
 
 OnFailure = Callable[[Appender, StorageError], None]
 
@@ -108,7 +106,7 @@ class Syncer:
                     failures.append(second)
                 continue
             except OSError as error:
-                _log.debug("localtrack: touching %s failed: %s", log.key, error)
+                reporting.debug("touching %s failed: %s", log.key, error)
                 continue
             with self._changed:
                 if id(log) in self._retired and log.size == size:
@@ -124,7 +122,7 @@ class Syncer:
             self._is_ended = True
             self._changed.notify_all()
         for error in self.sync_all():
-            _log.warning("localtrack: %s", error)
+            reporting.warn("%s", error)
 
     def _run(self) -> None:
         while True:
@@ -139,7 +137,7 @@ class Syncer:
             if heartbeat:
                 self._next_heartbeat_s = now_s + HEARTBEAT_S
             for error in self.sync_all(heartbeat=heartbeat):
-                _log.warning("localtrack: %s What was not on the disk is written again to another file.", error)
+                reporting.warn("%s What was not on the disk is written again to another file.", error)
 
 
 syncer = Syncer()

@@ -5,16 +5,15 @@ One thread a process, begun with the first chunk.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
 
+from localtrack import reporting
 from localtrack.errors import LocaltrackError
 from localtrack.storage.base import Storage
 from localtrack.store.sealing import SealReport, seal_writer
 
-_log = logging.getLogger("localtrack")
 _Job = tuple[Storage, str, str, str]
 
 
@@ -56,7 +55,7 @@ class Sealer:
                 with self._turn:
                     seal_writer(storage, folder, writer, run_id=run_id, is_final=False, is_polite=True)
             except LocaltrackError as error:  # the chunks stay, read as well, and are sealed by the next who tries
-                _log.warning("localtrack: sealing points of run %s has to wait: %s", run_id, error)
+                reporting.warn("sealing points of run %s has to wait: %s", run_id, error)
 
 
 sealer = Sealer()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import weakref
 from typing import Any
 
+from localtrack import reporting
 from localtrack.errors import StorageError
 from localtrack.format.layout import inbox_key
 from localtrack.format.lines import INBOX
 from localtrack.store.process_log import ProcessLog
 from localtrack.store.site import Site
-
-_log = logging.getLogger("localtrack")
 
 
 class Inbox:
@@ -39,7 +37,7 @@ class Inbox:
         try:
             self._log.append(["close", run_id, writer, bytes_count, row])
         except StorageError as error:  # the log itself says all of it
-            _log.debug("localtrack: no notice of the end of run %s: %s", run_id, error)
+            reporting.debug("no notice of the end of run %s: %s", run_id, error)
 
     def close(self) -> None:
         """Say goodbye, if anything was said."""
@@ -49,7 +47,7 @@ class Inbox:
             self._log.append(["bye", 0])
             self._log.close()
         except StorageError as error:
-            _log.debug("localtrack: no goodbye in the inbox: %s", error)
+            reporting.debug("no goodbye in the inbox: %s", error)
 
 
 _alive: weakref.WeakSet[Inbox] = weakref.WeakSet()

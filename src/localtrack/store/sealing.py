@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import zlib
 from array import array
@@ -45,6 +44,8 @@ class _HashingSink:
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
+        import hashlib
+
         self._hash = hashlib.sha256()
 
     def write(self, data: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -109,7 +108,7 @@ def ensure_experiment_file(storage: Storage, document: ExperimentDocument) -> No
 
 def _create(storage: Storage, **options: Any) -> Site:
     clock: Clock = options.get("clock", wall_clock_ms)
-    document = StoreDocument(secrets.token_hex(16), clock(), BY)
+    document = StoreDocument(os.urandom(16).hex(), clock(), BY)
     ensure_experiment_file(storage, ExperimentDocument(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME))
     if not storage.write_new(STORE_FILE, encode_store(document)):
         document = parse_store(_read_claimed(storage), where=storage.path(STORE_FILE))
