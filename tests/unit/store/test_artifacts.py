@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.store.object_storage import ObjectStorage
 
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError, StorageError, StorageFullError
 from localtrack.storage.local import LocalStorage
 from localtrack.store import artifacts
 from localtrack.store.artifacts import ArtifactRecord
 from localtrack.types import FileInfo
-from tests.unit.store.object_storage import ObjectStorage
 
 RUN = "runs/2026-09-21/0199a0b1c2d37e4f8a9b0c1d2e3f4a5b"
 
