@@ -74,6 +74,7 @@ def _option(flag: str, field: str, **settings: Any) -> Callable[[Command], Comma
     def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         # Not given after the command's name: what was given before it stays.
         if value is not None:
-            setattr(ctx.ensure_object(Session), field, value)
+            # At the root: there the errors of all commands arrive.
+            setattr(ctx.find_root().ensure_object(Session), field, value)
 
     return click.option(flag, field, expose_value=False, callback=keep, **settings)
