@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Any
+from operator import add
+from typing import Any, NamedTuple
 
 from localtrack.format.jsonlines import decode_value
 from localtrack.format.metric_fold import Folds, fold_points
 
-KeySets = dict[int, tuple[str, ...]]
+
+class KeySet(NamedTuple):
+    """What a `k` record defines."""
+
+    keys: tuple[str, ...]
+    base_ms: int
+    base_step: int
 
 
 class PointColumns:
@@ -44,17 +51,18 @@ class PointColumns:
             self.key_names.append(key)
         return index
 
-    def append(self, keys: tuple[str, ...], point: list[Any], base_ms: int) -> None:
-        """Add one point record `[set, dt, step, value, …]`; all of it or, raising `ValueError`, none."""
-        dt, step = point[1], point[2]
-        if type(dt) is not int or type(step) is not int or len(point) != len(keys) + 3:
+    def append(self, keys: KeySet, point: list[Any]) -> None:
+        """Add one point record `[set, dt, ds, value, …]`; all of it or, raising `ValueError`, none."""
+        dt, ds = point[1], point[2]
+        if type(dt) is not int or type(ds) is not int or len(point) != len(keys.keys) + 3:
             raise ValueError("a point has another shape than its key set")
         values = [decode_value(value) for value in point[3:]]
-        array("q", (step, base_ms + dt))  # raises OverflowError beyond 64 bits, before anything is added
-        for key, value in zip(keys, values, strict=True):
+        step, timestamp_ms = keys.base_step + ds, keys.base_ms + dt
+        array("q", (step, timestamp_ms))  # raises OverflowError beyond 64 bits, before anything is added
+        for key, value in zip(keys.keys, values, strict=True):
             self.key_index.append(self.intern(key))
             self.step.append(step)
-            self.timestamp_ms.append(base_ms + dt)
+            self.timestamp_ms.append(timestamp_ms)
             self.value.append(value)
 
     def extend(self, other: PointColumns) -> None:
@@ -77,7 +85,7 @@ class PointReader:
         self.columns = PointColumns()
         self.problems: list[str] = []
         self.base_ms = base_ms
-        self._sets: KeySets = {}
+        self._sets: dict[int, KeySet] = {}
 
     def take_points(self, records: Iterable[list[Any]]) -> list[list[Any]]:
         """Take every record that is about points, and return the others."""
@@ -96,9 +104,9 @@ class PointReader:
         return others
 
     def take_point(self, point: Any) -> None:
-        """Take one `[set, dt, step, value, …]`."""
+        """Take one `[set, dt, ds, value, …]`."""
         try:
-            self.columns.append(self._sets[point[0]], point, self.base_ms)
+            self.columns.append(self._sets[point[0]], point)
         except (ValueError, KeyError, IndexError, TypeError, OverflowError):
             self.problems.append(f"the point {str(point)[:60]} is damaged or has keys that are not defined")
 
@@ -110,14 +118,16 @@ class PointReader:
         if not records:
             return True
         try:
-            sets, dts, steps, values = zip(*records, strict=True)
-            to_index = {}
+            sets, dts, dss, values = zip(*records, strict=True)
+            to_index, base_ms, base_step = {}, {}, {}
             for number in set(sets):
-                (key,) = self._sets[number]
+                keys = self._sets[number]
+                (key,) = keys.keys
                 to_index[number] = self.columns.intern(key)
-            base_ms = self.base_ms
+                base_ms[number], base_step[number] = keys.base_ms, keys.base_step
             key_index = array("i", map(to_index.__getitem__, sets))
-            step, timestamp_ms = array("q", steps), array("q", [base_ms + dt for dt in dts])
+            timestamp_ms = array("q", map(add, map(base_ms.__getitem__, sets), dts))
+            step = array("q", map(add, map(base_step.__getitem__, sets), dss))
             value = array("d", values)
         except (ValueError, KeyError, TypeError, OverflowError):
             return False
@@ -131,12 +141,14 @@ class PointReader:
 
     def _take_keys(self, record: list[Any]) -> None:
         if (
-            len(record) != 3
+            len(record) not in (3, 5)
             or type(record[1]) is not int
             or type(record[2]) is not list
             or not record[2]
             or any(type(key) is not str for key in record[2])
+            or any(type(base) is not int for base in record[3:])
         ):
             self.problems.append(f"the key set {str(record)[:60]} is damaged")
             return
-        self._sets[record[1]] = tuple(record[2])
+        base_ms, base_step = record[3:] if len(record) == 5 else (self.base_ms, 0)
+        self._sets[record[1]] = KeySet(tuple(record[2]), base_ms, base_step)

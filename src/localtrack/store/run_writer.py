@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from localtrack.errors import ErrorCode, InvalidInputError, StateError, StorageError
 from localtrack.format.documents import ExperimentDocument
@@ -47,13 +47,40 @@ Point = tuple[str, float, int, int]
 """Key, value, timestamp in ms, step; checked."""
 
 
+_SHORT_DT_MS: Final = 100_000
+_SHORT_DS: Final = 10_000
+"""From these differences on a key set is defined anew, so that a point keeps to some 35 bytes."""
+_FAR_BACK: Final = -(2**62)
+"""A step so far before the base would not fit into 64 bits as a difference."""
+_REBASE_POINTS_COUNT: Final = 1_000
+"""But not more often than this, so that definitions stay below a tenth of a byte a point."""
+
+
+class _Set(NamedTuple):
+    """A key set as `log_point` uses it."""
+
+    number: int
+    base_ms: int
+    base_step: int
+    until_points_count: int
+    """It is not defined anew before the writer has this many points."""
+
+    def is_far_from(self, timestamp_ms: int, step: int, points_count: int) -> bool:
+        """Return whether it is time, or necessary, to define the set anew for a point."""
+        dt, ds = timestamp_ms - self.base_ms, step - self.base_step
+        if ds <= _FAR_BACK:
+            return True
+        return (ds >= _SHORT_DS or dt >= _SHORT_DT_MS) and points_count >= self.until_points_count
+
+
 @dataclass(slots=True)
 class _OpenLog:
     """A log that points can go to, and the key sets that are defined in it."""
 
     file: Appender
     base_ms: int
-    sets: dict[str | tuple[str, ...], int] = field(default_factory=dict)
+    sets: dict[str | tuple[str, ...], _Set] = field(default_factory=dict)
+    definitions: list[bytes] = field(default_factory=list)
     next_set: int = 0
     points_count: int = 0
 
@@ -93,8 +120,7 @@ class RunWriter:
         self._points_count = 0  # of this writer, all its files
         self._last_ms = 0
         # What `log_point` needs of the file that points go to now.
-        self._sets: dict[str | tuple[str, ...], int] = {}
-        self._base_ms = 0
+        self._sets: dict[str | tuple[str, ...], _Set] = {}
         self._limit_bytes = 0  # of the file; more and the next points go to another one
         self._is_due = True  # something must be done before the next points are written
         self._append: Callable[[bytes], object] = self._no_file
@@ -146,7 +172,8 @@ class RunWriter:
         points_count = 0
         if lost_from is not None:
             log.sets, log.next_set = dict(lost_from.sets), lost_from.next_set
-            lines += [_encode_set(number, keys) for keys, number in log.sets.items()]
+            log.definitions = list(lost_from.definitions)
+            lines += log.definitions
             lost = select_resent(lost_from.file.take_unsynced())
             lines.append(lost)
             points_count = _count_points(lost)
@@ -163,7 +190,7 @@ class RunWriter:
         self._direct_points_to(log, self.site.log_points_bytes)
 
     def _direct_points_to(self, log: _OpenLog, limit_bytes: int) -> None:
-        self._sets, self._base_ms, self._append = log.sets, log.base_ms, log.file.append
+        self._sets, self._append = log.sets, log.file.append
         self._limit_bytes = limit_bytes
         self._is_due = log.file.size >= limit_bytes
 
@@ -193,13 +220,21 @@ class RunWriter:
             if self._is_due or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
                 self._prepare(now_ms)
             self._last_ms = now_ms
-            number = self._sets.get(key)
-            if number is None or value - value != 0.0:
+            found = self._sets.get(key)
+            if found is None or value - value != 0.0:
+                self._append_points([(key, value, timestamp, step)])
+                return
+            number, base_ms, base_step, until = found
+            dt, ds = timestamp - base_ms, step - base_step
+            if (not _FAR_BACK < ds < _SHORT_DS or dt >= _SHORT_DT_MS) and (
+                self._points_count >= until or ds <= _FAR_BACK
+            ):
+                del self._sets[key]
                 self._append_points([(key, value, timestamp, step)])
                 return
             # orjson for the float, which is its strength; a whole line of it would keep a block of 1 KiB in memory
             # until the next sync.
-            line = b"[%d,%d,%d,%b]\n" % (number, timestamp - self._base_ms, step, self._dumps(value))
+            line = b"[%d,%d,%d,%b]\n" % (number, dt, ds, self._dumps(value))
             is_time_to_look = self._append(line)
             self._points_count += 1
             if is_time_to_look or self._is_careful:
@@ -222,13 +257,22 @@ class RunWriter:
                 self._prepare(now_ms)
             self._last_ms = now_ms
             lines: list[bytes] = []
-            number = self._find_set(keys, lines)
-            point = [number, timestamp_ms - self._base_ms, step, *values]
+            name = keys[0] if len(keys) == 1 else keys
+            found = self._sets.get(name)
+            if found is None or found.is_far_from(timestamp_ms, step, self._points_count):
+                for key in keys:
+                    validate_key(key, "metric")
+                found = self._define(keys, timestamp_ms, step, lines)
+            point = [found.number, timestamp_ms - found.base_ms, step - found.base_step, *values]
             total = sum(values)
             if total - total != 0.0:  # a value that is not finite, or a sum that overflows
                 point[3:] = map(encode_value, values)
             lines.append(encode_record(point))
-            self._write_points(lines, keys, number, len(keys))
+            self._append_lines(lines)
+            if len(lines) > 1:
+                self._remember({name: found}, lines[:-1])
+            self._points_count += len(keys)
+            self._sync_if_asked()
 
     def log_points(self, points: Sequence[Point]) -> None:
         """Append points as one record."""
@@ -243,50 +287,46 @@ class RunWriter:
 
     def _append_points(self, points: Sequence[Point]) -> None:
         lines: list[bytes] = []
-        fresh: dict[str | tuple[str, ...], int] = {}
+        fresh: dict[str | tuple[str, ...], _Set] = {}
         encoded = self._encode_points(points, lines, fresh)
         lines.append(encode_record(encoded[0] if len(encoded) == 1 else ["p", encoded]))
         self._append_lines(lines)
-        self._sets.update(fresh)
+        self._remember(fresh, lines[:-1])
         self._points_count += len(points)
         self._sync_if_asked()
 
     def _encode_points(
-        self, points: Sequence[Point], lines: list[bytes], fresh: dict[str | tuple[str, ...], int]
+        self, points: Sequence[Point], lines: list[bytes], fresh: dict[str | tuple[str, ...], _Set]
     ) -> list[list[Any]]:
         """Return points as lists; definitions of keys that are new go to `lines`, their numbers to `fresh`."""
         encoded: list[list[Any]] = []
         for key, value, timestamp_ms, step in points:
-            number = self._sets.get(key)
-            if number is None:
-                number = fresh.get(key)
-            if number is None:
-                number = fresh[key] = self._define((validate_key(key, "metric"),), lines)
-            encoded.append([number, timestamp_ms - self._base_ms, step, encode_value(value)])
+            found = fresh.get(key) or self._sets.get(key)
+            if found is None or step - found.base_step <= _FAR_BACK:
+                found = fresh[key] = self._define((validate_key(key, "metric"),), timestamp_ms, step, lines)
+            encoded.append([found.number, timestamp_ms - found.base_ms, step - found.base_step, encode_value(value)])
         return encoded
 
-    def _find_set(self, keys: tuple[str, ...], lines: list[bytes]) -> int:
-        number = self._sets.get(keys[0] if len(keys) == 1 else keys)
-        if number is None:
-            for key in keys:
-                validate_key(key, "metric")
-            number = self._define(keys, lines)
-        return number
-
-    def _define(self, keys: tuple[str, ...], lines: list[bytes]) -> int:
+    def _define(self, keys: tuple[str, ...], timestamp_ms: int, step: int, lines: list[bytes]) -> _Set:
+        """Return a new key set, whose definition goes to `lines`."""
         target = self._chunk or self._log
         assert target is not None
         number = target.next_set
         target.next_set += 1  # a number whose definition fails to be written is not used again
-        lines.append(_encode_set(number, keys))
-        return number
+        record: list[Any] = ["k", number, list(keys)]
+        base_ms, base_step = target.base_ms, 0
+        if step >= _SHORT_DS or timestamp_ms - base_ms >= _SHORT_DT_MS:
+            base_ms, base_step = timestamp_ms, step if 0 <= step <= -_FAR_BACK else 0
+            record += [base_ms, base_step]
+        lines.append(encode_record(record))
+        return _Set(number, base_ms, base_step, self._points_count + _REBASE_POINTS_COUNT)
 
-    def _write_points(self, lines: list[bytes], keys: tuple[str, ...], number: int, points_count: int) -> None:
-        self._append_lines(lines)
-        if len(lines) > 1:
-            self._sets[keys[0] if len(keys) == 1 else keys] = number
-        self._points_count += points_count
-        self._sync_if_asked()
+    def _remember(self, sets: Mapping[str | tuple[str, ...], _Set], definitions: list[bytes]) -> None:
+        """Use key sets from now on, as their definitions are in the file."""
+        target = self._chunk or self._log
+        assert target is not None
+        target.sets.update(sets)
+        target.definitions += definitions
 
     def _append_lines(self, lines: list[bytes]) -> None:
         if self._append(lines[0] if len(lines) == 1 else b"".join(lines)) or self._is_careful:
@@ -441,12 +481,12 @@ class RunWriter:
 
     def _append_batch(self, params: Mapping[str, str], tags: Mapping[str, str | None], points: Sequence[Point]) -> None:
         lines: list[bytes] = []
-        fresh: dict[str | tuple[str, ...], int] = {}
+        fresh: dict[str | tuple[str, ...], _Set] = {}
         payload: dict[str, Any] = {"points": self._encode_points(points, lines, fresh)}
         payload.update({name: items for name, items in (("params", params), ("tags", tags)) if items})
         lines.append(encode_record(["batch", self._next_stamp(self._clock()), payload]))
         self._append_lines(lines)
-        self._sets.update(fresh)
+        self._remember(fresh, lines[:-1])
         self._points_count += len(points)
 
     def _append_state(self, *records: list[Any]) -> None:
@@ -601,10 +641,6 @@ class RunWriter:
     def is_alone(self) -> bool:
         """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
         return self._is_alone
-
-
-def _encode_set(number: int, keys: str | tuple[str, ...]) -> bytes:
-    return encode_record(["k", number, [keys] if isinstance(keys, str) else list(keys)])
 
 
 def _count_points(lines: bytes) -> int:

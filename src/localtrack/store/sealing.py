@@ -163,7 +163,7 @@ def _take_points(reader: PointReader, records: list[Any]) -> list[Any]:
     """Take all points of a chunk, fast where they are all of one key each."""
     key_sets = [record for record in records if record[0] == "k"]
     points = [record for record in records if type(record[0]) is int]
-    if len(key_sets) + len(points) == len(records) and all(len(k) == 3 and type(k[2]) is list for k in key_sets):
+    if len(key_sets) + len(points) == len(records) and all(type(k[1]) is int for k in key_sets):
         single = PointReader(reader.base_ms)
         single.take_points(key_sets)
         if single.take_uniform(points):
