@@ -48,14 +48,17 @@ class Sealer:
 
     def _run(self) -> None:
         while True:
-            storage, folder, writer, run_id = self._jobs.get()
-            if writer in self._skipped:
-                continue
-            try:
-                with self._turn:
-                    seal_writer(storage, folder, writer, run_id=run_id, is_final=False, is_polite=True)
-            except LocaltrackError as error:  # the chunks stay, read as well, and are sealed by the next who tries
-                reporting.warn("sealing points of run %s has to wait: %s", run_id, error)
+            self._seal(self._jobs.get())
+
+    def _seal(self, job: _Job) -> None:
+        storage, folder, writer, run_id = job
+        if writer in self._skipped:
+            return
+        try:
+            with self._turn:
+                seal_writer(storage, folder, writer, run_id=run_id, is_final=False, is_polite=True)
+        except LocaltrackError as error:  # the chunks stay, read as well, and are sealed by the next who tries
+            reporting.warn("sealing points of run %s has to wait: %s", run_id, error)
 
 
 sealer = Sealer()
