@@ -57,6 +57,15 @@ class Tombstone:
 
     stamp: int
     positions: dict[str, tuple[int, int]]
+    """Per writer: bytes of its log, points."""
+
+    def covers(self, positions: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether all that there is of a run was removed for good."""
+        nothing = (0, 0)
+        return all(
+            bytes_count <= self.positions.get(writer, nothing)[0] and points <= self.positions.get(writer, nothing)[1]
+            for writer, (bytes_count, points) in positions.items()
+        )
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
+from localtrack.format.edits import Tombstone
 from localtrack.format.layout import ARTIFACTS, EDITS, EXPERIMENTS, RunFile, parse_run_file
 from localtrack.format.run_fold import fold_run
 from localtrack.storage.base import Storage
@@ -96,7 +97,7 @@ def _merge_experiments(target: Storage, source: Storage, report: MergeReport) ->
 
 
 def _merge_run(
-    target: Site, source: Site, reading: RunReading, inbox: Inbox, report: MergeReport, tombstones: Any
+    target: Site, source: Site, reading: RunReading, inbox: Inbox, report: MergeReport, tombstones: dict[str, Tombstone]
 ) -> None:
     report.findings += reading.findings
     folder = reading.folder
@@ -105,11 +106,7 @@ def _merge_run(
     if reading.logs:
         state = reading.state
         tombstone = tombstones.get(state.run_id)
-        if tombstone is not None and all(
-            bytes_count <= tombstone.positions.get(writer, (0, 0))[0]
-            and points <= tombstone.positions.get(writer, (0, 0))[1]
-            for writer, (bytes_count, points) in reading.positions.items()
-        ):
+        if tombstone is not None and tombstone.covers(reading.positions):
             return  # removed for good over there, and nothing came since
     files_before = report.files_copied
     there = read_folder(target.storage, folder)
@@ -150,31 +147,40 @@ def _merge_points(
     notice: Callable[[], None],
 ) -> None:
     """Copy segments, and the chunks that no segment of either store covers."""
+    here = read_folder(source, folder)
     entries = source.entries(folder)
-    covered: dict[str, set[int]] = {}
-    sound = set()
-    for reading in (there, read_folder(source, folder)):
-        for writer in reading.writers if reading is not None else ():
-            for file, info in reading.sound_segments(writer) if reading is not None else ():
-                covered.setdefault(writer, set()).update(range(info.chunks[0], info.chunks[1] + 1))
-                sound.add(file.name)
-    there_covered: dict[str, set[int]] = {}
-    for writer in there.writers if there is not None else ():
-        for _, info in there.sound_segments(writer) if there is not None else ():
-            there_covered.setdefault(writer, set()).update(range(info.chunks[0], info.chunks[1] + 1))
+    there_covered, _ = _covered(there)
+    here_covered, sound = _covered(here)
     names = {entry.name for entry in target.entries(folder)}
     for entry in entries:
         file_name = parse_run_file(entry.name)
         if file_name is None or file_name.kind != "segment" or entry.name in names or entry.name not in sound:
             continue
-        if set(range(file_name.first, file_name.last + 1)) <= there_covered.get(file_name.writer, set()):
+        if {(file_name.writer, n) for n in range(file_name.first, file_name.last + 1)} <= there_covered:
             continue
         notice()
         _copy_segment(target, source, folder, file_name, report)
     for name in gather_logs(entries):
         chunk = parse_run_file(name)
-        if chunk is not None and chunk.kind == "chunk" and chunk.first not in covered.get(chunk.writer, set()):
+        if (
+            chunk is not None
+            and chunk.kind == "chunk"
+            and (chunk.writer, chunk.first) not in there_covered | here_covered
+        ):
             _merge_log(target, source, f"{folder}/{name}", report, notice)
+
+
+def _covered(reading: RunReading | None) -> tuple[set[tuple[str, int]], set[str]]:
+    """Return which chunks the sound segments of a run cover, and the names of those segments."""
+    chunks: set[tuple[str, int]] = set()
+    names: set[str] = set()
+    if reading is None:
+        return chunks, names
+    segments = reading.steadily(lambda run: [(w, *item) for w in run.writers for item in run.sound_segments(w)])
+    for writer, file, info in segments:
+        chunks.update((writer, n) for n in range(info.chunks[0], info.chunks[1] + 1))
+        names.add(file.name)
+    return chunks, names
 
 
 def _copy_segment(target: Storage, source: Storage, folder: str, file: RunFile, report: MergeReport) -> None:

@@ -6,9 +6,10 @@ FORMAT.md sections 6 to 8 and 12.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.jsonlines import decode_json
@@ -25,6 +26,8 @@ from localtrack.types import Finding
 
 if TYPE_CHECKING:
     from localtrack.format.segment import SegmentInfo
+
+T = TypeVar("T")
 
 _TRIES: Final = 10
 """How often a folder is listed anew because a file vanished between listing and reading (it was sealed)."""
@@ -44,16 +47,15 @@ class FileVanishedError(Exception):
 
 
 class RunReading:
-    """A run as its folder was at one moment.
-
-    Points are read when they are asked for. A file that was sealed since then shows as `FileVanishedError`: read the
-    run again.
-    """
+    """A run as its folder was at one moment. Points are read when they are asked for."""
 
     def __init__(self, storage: Storage, folder: str, entries: list[Entry]) -> None:
         self.storage = storage
         self.folder = folder
         self.findings: list[Finding] = []
+        self._load(entries)
+
+    def _load(self, entries: list[Entry]) -> None:
         self.is_newer = False
         self.changed_ms = max((entry.mtime_ms for entry in entries if not entry.is_folder), default=0)
         self.writers: dict[str, WriterFiles] = {}
@@ -78,12 +80,21 @@ class RunReading:
     @cached_property
     def folds(self) -> Folds:
         """What the points of each metric add up to, over all writers."""
-        return combine_folds(self._fold_writer(writer) for writer in sorted(self.writers))
+        return self.steadily(lambda run: combine_folds(run._fold_writer(writer) for writer in sorted(run.writers)))
 
     @property
     def positions(self) -> dict[str, tuple[int, int]]:
         """Per writer how many bytes of its log, and how many points there are."""
-        return {writer: (self.log_bytes.get(writer, 0), self._count_points(writer)) for writer in self.writers}
+        return self.steadily(lambda run: {w: (run.log_bytes.get(w, 0), run._count_points(w)) for w in run.writers})
+
+    def steadily(self, compute: Callable[[RunReading], T]) -> T:
+        """Return what is computed from the run's files, listing them anew when one was sealed meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                return compute(self)
+            except FileVanishedError:
+                self._load(self.storage.entries(self.folder))
+        raise StorageError(f"The folder {self.storage.path(self.folder)} changes faster than it can be read.")
 
     def note(self, name: str, problem: str) -> None:
         """Report that something is wrong with a file of the run."""

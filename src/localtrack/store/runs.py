@@ -18,7 +18,7 @@ from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
 from localtrack.store.liveness import judge_run
-from localtrack.store.run_reading import FileVanishedError, RunReading, list_run_folders, read_folder, read_run
+from localtrack.store.run_reading import RunReading, list_run_folders, read_folder, read_run
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding, Liveness, MetricSummary, RunInfo, RunRow
@@ -225,7 +225,7 @@ class Runs:
         )
         metrics = {
             key: MetricSummary(fold.last_value, fold.last_step, fold.last_timestamp_ms, fold.min, fold.max, fold.count)
-            for key, fold in self._folds(reading).items()
+            for key, fold in reading.folds.items()
         }
         return RunRow(info, state.params, state.tags, metrics)
 
@@ -240,16 +240,11 @@ class Runs:
         """Return the points of a run. See `store.history.read_history`."""
         from localtrack.store.history import read_history
 
-        while True:
-            reading = self.read(run_id)
-            try:
-                return read_history(reading, key)
-            except FileVanishedError:
-                continue  # sealed between listing and reading
+        return self.read(run_id).steadily(lambda reading: read_history(reading, key))
 
     def next_step(self, run_id: str, key: str | None = None) -> int:
         """Return the greatest step logged so far plus one; 0 if there is none."""
-        folds = self._folds(self.read(run_id))
+        folds = self.read(run_id).folds
         return max((fold.last_step + 1 for name, fold in folds.items() if key in (None, name)), default=0)
 
     def seal(self, run_id: str | None = None) -> int:
@@ -292,27 +287,11 @@ class Runs:
         """Return whether a run, or its experiment, is deleted."""
         return self._catalog.read().is_run_deleted(reading.state.run_id, reading.state.experiment_id)
 
-    def _folds(self, reading: RunReading) -> Folds:
-        try:
-            return reading.folds
-        except FileVanishedError:  # sealed since the folder was listed
-            again = read_folder(self._site.storage, reading.folder)
-            if again is None:
-                return {}
-            reading.findings += again.findings
-            return self._folds(again)
-
     @staticmethod
     def _is_hidden(reading: RunReading, edits: EditsState) -> bool:
         """Return whether tombstones cover all there is of a run."""
         tombstone = edits.tombstones.get(reading.state.run_id)
-        if tombstone is None:
-            return False
-        return all(
-            bytes_count <= tombstone.positions.get(writer, (0, 0))[0]
-            and points <= tombstone.positions.get(writer, (0, 0))[1]
-            for writer, (bytes_count, points) in reading.positions.items()
-        )
+        return tombstone is not None and tombstone.covers(reading.positions)
 
 
 def _document(experiment: ExperimentState) -> ExperimentDocument:
