@@ -90,7 +90,7 @@ def _series_values(series: Any) -> list[Any]:
         return values
     try:
         # Dates, arrays, categories, pandas' own gaps: as pandas writes them.
-        text = series.reset_index(drop=True).to_json(orient="values", date_format="iso", double_precision=15)
+        text = series.to_json(orient="values", date_format="iso", double_precision=15)
     except (OverflowError, TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"The column {series.name!r} cannot be written as JSON: {error}.") from error
     decoded: list[Any] = json.loads(text)

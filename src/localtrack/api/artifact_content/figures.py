@@ -59,8 +59,9 @@ def _encode_plotly(figure: Any, ending: str, options: dict[str, Any]) -> bytes:
         sink = io.BytesIO()
         try:
             figure.write_image(sink, **{"format": ending[1:], **options})
-        except ValueError as error:
-            raise InvalidInputError(f"Plotly cannot save the figure as {ending!r}: {error}.") from error
+        except (ValueError, RuntimeError) as error:  # RuntimeError: kaleido, or the browser that it needs, is missing
+            reason = " ".join(str(error).split())
+            raise InvalidInputError(f"Plotly cannot save the figure as {ending!r}: {reason}") from error
         return sink.getvalue()
     raise InvalidInputError(
         f"Plotly figures cannot be saved as {ending!r}.", hint=f"Use .html or one of {', '.join(PLOTLY_IMAGE_ENDINGS)}."
