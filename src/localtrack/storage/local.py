@@ -184,15 +184,15 @@ class LocalStreamFile:
             fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
             self.sink: BinaryIO = os.fdopen(fd, "w+b")
 
-    def commit(self, key: str, *, place: Callable[[str, str], object] = os.replace) -> bool:
-        """See `StreamFile.commit`. With another `place` return what that returned."""
+    def commit(self, key: str, *, place: Callable[[str, str], object] | None = None) -> bool:
+        """See `StreamFile.commit`. With `place` instead of a rename return what that returned."""
         assert self._temporary is not None
         path = self._storage.path(key)
         with mapped_errors(f"Writing {show_path(path)}"):
             self.sink.flush()
             os.fsync(self.sink.fileno())
             self.sink.close()
-            placed = place(self._temporary, path)
+            placed = (place or os.replace)(self._temporary, path)
             if placed is None:  # renamed: nothing is left to discard
                 self._temporary = None
             sync_folder(os.path.dirname(path))
