@@ -136,7 +136,7 @@ def test_plotly_images_by_ending(plotly: PlotlyFigure) -> None:
     for ending in ("png", "jpeg", "webp", "svg"):
         encoded = content.encode_figure(plotly, f"f.{ending}", save_kwargs={"scale": 2})
         assert json.loads(encoded) == {"format": ending, "scale": 2}
-    with pytest.raises(InvalidInputError, match="as '.pdf': Image export requires the Kaleido package, which"):
+    with pytest.raises(InvalidInputError, match=r"as '\.pdf': Image export requires the Kaleido package, which"):
         content.encode_figure(plotly, "f.pdf")
     for name in ("f.jpg", "f.txt", "f"):
         with pytest.raises(InvalidInputError, match="Plotly figures cannot be saved"):
