@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.conftest import NASTY_NAME, Invoke, Place
 
+from localtrack.api.store import Store
+from localtrack.errors import NotFoundError
+from localtrack.store.runs import RunReport
 from localtrack.types import RunRow
 
 
@@ -91,6 +94,23 @@ def test_runs_tell_the_living_from_the_dead(place: Place, invoke: Invoke) -> Non
     table = invoke("runs", "--store", place.path).stdout
     assert "RUNNING (dead)" in table
     assert "RUNNING (silent " in table
+
+
+def test_a_run_that_vanishes_after_the_search_hides_no_other(
+    place: Place, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = Store.describe_run
+
+    def describe(store: Store, run_id: str) -> RunReport:
+        if run_id == place.ids.dead:
+            raise NotFoundError("It is gone.")
+        return described(store, run_id)
+
+    monkeypatch.setattr(Store, "describe_run", describe)
+    found = {d["run_id"]: d for d in invoke("runs", "--json", "--store", place.path).documents}
+    assert (found[place.ids.dead]["liveness"], found[place.ids.dead]["silent_since_ms"]) == ("silent", None)
+    assert len(found) == 5
+    assert "RUNNING (silent)" in invoke("runs", "--store", place.path).stdout
 
 
 def test_runs_without_a_match_say_so_on_stderr_alone(first_place: Place, invoke: Invoke) -> None:

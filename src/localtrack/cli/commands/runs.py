@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from localtrack.cli.documents import run_document
@@ -11,7 +13,11 @@ from localtrack.cli.run_columns import choose_columns, parse_column, run_table, 
 from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.stages import stage_options, view_type
 from localtrack.cli.tables import format_table
+from localtrack.errors import FormatError, NotFoundError
 from localtrack.types import TERMINAL_STATUSES, Liveness
+
+if TYPE_CHECKING:
+    from localtrack.api.store import Store
 
 
 @click.command
@@ -80,11 +86,9 @@ def runs(
         )
         names = {row.info.experiment_id: "" for row in page}
         names = {experiment_id: store.get_experiment(experiment_id).name for experiment_id in names}
-        states: dict[str, tuple[Liveness, int | None]] = {}
-        for row in page:
-            if row.info.status not in TERMINAL_STATUSES:
-                report = store.describe_run(row.info.run_id)
-                states[row.info.run_id] = (report.liveness, report.silent_since_ms)
+        states = {
+            row.info.run_id: _state(store, row.info.run_id) for row in page if row.info.status not in TERMINAL_STATUSES
+        }
         now_ms = store.clock()
     if session.is_json:
         write_json_lines(
@@ -112,3 +116,11 @@ def runs(
     if page.token is not None:
         write_note(f"Only the first {max_results} runs are shown; --max shows more.")
     write_findings(page.findings)
+
+
+def _state(store: Store, run_id: str) -> tuple[Liveness, int | None]:
+    try:
+        report = store.describe_run(run_id)
+    except (NotFoundError, FormatError):  # removed or damaged since the search: no reason to hide the other runs
+        return "silent", None
+    return report.liveness, report.silent_since_ms
