@@ -119,10 +119,10 @@ class Store(ExperimentCalls, ArtifactCalls):
         self.close()
 
     def close(self) -> None:
-        """Let go of this process's files. Runs that were not ended stay RUNNING and can be resumed."""
+        """Let go of this process's files. Its runs that have not ended stay RUNNING, and can be resumed."""
         if not self._site.is_closed:
+            self._runs.close()
             self._catalog.close()
-            self._runs.inbox.close()
             self._site.is_closed = True
             syncer.hurry()
 

@@ -5,8 +5,10 @@ What `experiments/` and `edits/` say, and how to add to it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -43,6 +45,7 @@ class Catalog:
         self._adopted: dict[str, ExperimentDocument] = {}
         self._state: EditsState | None = None
         self._read_s = 0.0
+        _alive.add(self)
         self.findings: list[Finding] = []
         """What was wrong with the files, as of the last `read`."""
 
@@ -184,6 +187,10 @@ class Catalog:
             self._log.append(["runs", stamp, payload], stamp=stamp)
             self._state = None
 
+    def forget_after_fork(self) -> None:
+        """In the child of a fork: the lock may be held by a thread that does not exist here."""
+        self._lock = threading.RLock()
+
     def close(self) -> None:
         """Let go of this process's edits file."""
         self._log.close()
@@ -269,3 +276,15 @@ def _validate_tags(tags: Mapping[str, Any]) -> dict[str, str | None]:
         else validate_value(value, "experiment tag", key, MAX_EXPERIMENT_TAG_VALUE_CHARS, truncate=False)
         for key, value in tags.items()
     }
+
+
+_alive: weakref.WeakSet[Catalog] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for catalog in list(_alive):
+        catalog.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -638,6 +638,11 @@ class RunWriter:
         self._is_alone = False
 
     @property
+    def has_begun(self) -> bool:
+        """True: there is a log of this writer."""
+        return self._log is not None
+
+    @property
     def is_alone(self) -> bool:
         """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
         return self._is_alone

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError
+from localtrack import reporting
+from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError, StorageError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
@@ -55,6 +57,7 @@ class Runs:
     def __init__(self, site: Site, catalog: Catalog) -> None:
         self._site = site
         self._catalog = catalog
+        self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
         self._headers: dict[str, LogHeader] = {}
         self.inbox = Inbox(site)
 
@@ -92,6 +95,7 @@ class Runs:
             first.append(["tag", dict(tags)])
             writer.tags.update(tags)
         writer.begin(*first)
+        self._writers.add(writer)
         return writer
 
     def resume(self, run_id: str, *, is_running: bool = True) -> RunWriter:
@@ -113,7 +117,9 @@ class Runs:
         document = ExperimentDocument(state.experiment_id, state.experiment_name, state.generation)
         ensure_experiment_file(self._site.storage, document)
         writer = RunWriter(self._site, run_id, document, self.inbox, state)
-        writer.begin(*([["info", {"status": "RUNNING"}]] if is_running else []))
+        if is_running:
+            writer.begin(["info", {"status": "RUNNING"}])
+        self._writers.add(writer)
         return writer
 
     def end(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
@@ -126,6 +132,8 @@ class Runs:
         Raises:
             StorageError: The end could not be recorded. Call again when there is space.
         """
+        if info is None and not writer.has_begun:
+            return
         records: list[list[Any]] = []
         sealed: Folds | None = None
         if writer.close_points():
@@ -143,6 +151,16 @@ class Runs:
         if writer.is_alone and folds is not None:
             row = {"info": info, "params": writer.params, "tags": writer.tags, "metrics": encode_folds(folds)}
         self.inbox.notice_closed(writer.run_id, name, bytes_count, row)
+
+    def close(self) -> None:
+        """Let go of the logs of this process. Its runs that have not ended stay as they are, and can be resumed."""
+        for writer in list(self._writers):
+            if not writer.is_closed:
+                try:
+                    self.end(writer, None)
+                except StorageError as error:
+                    reporting.warn("the log of run %s stays open: %s", writer.run_id, error)
+        self.inbox.close()
 
     def mark_deleted(self, run_ids: Iterable[str], *, is_deleted: bool, user: str = "") -> int:
         """Delete or restore runs, all in one record; return how many that changed.
