@@ -107,7 +107,7 @@ def in_terminal(arguments: list[str], *, columns: int) -> str:
             break
         output += block
     os.close(leader)
-    assert process.wait() == 0
+    assert process.wait() == 0, output
     return output.decode().replace("\r\n", "\n")
 
 
