@@ -1,0 +1,108 @@
+"""The library reads golden and damaged stores as the independent reader does, and reports what must be reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.library_reading import LEFT_TO_CHECK, read_with_library, scope
+
+from localtrack import Store
+from localtrack.errors import FormatError, LocaltrackError, NotFoundError
+
+DATA = Path(__file__).parents[1] / "data"
+CASES = sorted(path.parent for path in [*DATA.glob("golden/*/*/store"), *DATA.glob("damaged/*/store")])
+CACHES = {"index", "locks", "registry.db", "sync"}
+
+
+def _digests(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and path.relative_to(root).parts[0] not in CACHES
+    }
+
+
+# Where the library differs from FORMAT.md, or FORMAT.md does not say: case → why. Strict: who mends one takes it out.
+READ_OTHERWISE = {
+    "chunk_of_newer_format": "the run is shown without its chunk (16: the run is reported, the others are shown)",
+    "chunk_with_unknown_upper_case_type": "the run is shown (5.3: the whole run is unreadable)",
+    "edits_with_second_header": "a known type where it cannot stand is taken for one of a newer version",
+    "keys_given_twice": "the second set of a number replaces the first (6.3: no number is given twice)",
+    "second_header": "a known type where it cannot stand is taken for one of a newer version",
+    "segment_with_a_flipped_byte": "points that cannot be read are not looked for in the chunks beside the segment",
+    "unknown_status": "any text is a status (6.2 names five)",
+    "writer_in_header": "the log is left out; FORMAT.md does not say",
+    "names_of_runs": "a run keeps its name when the tag is deleted (6.2: the tag is the name)",
+}
+NOT_REPORTED = {
+    "chunk_missing": "gaps between chunks (M4) are not looked for",
+    "closed_chunk_cut": "an open chunk below the highest (7) is not looked for",
+    "edits_with_second_header": READ_OTHERWISE["edits_with_second_header"],
+    "keys_given_twice": READ_OTHERWISE["keys_given_twice"],
+    "last_chunk_missing": "points_all is not compared with the points that are there",
+    "part_missing": "parts beyond the first missing number are ignored without a word; FORMAT.md does not say",
+    "segment_with_a_flipped_byte": "damage of points shows when they are read, and metric_history tells nobody",
+    "unknown_status": READ_OTHERWISE["unknown_status"],
+}
+
+
+def _cases(known: dict[str, str]) -> list[Any]:
+    """Return all cases as parameters, those in `known` as expected to fail."""
+    return [
+        pytest.param(
+            case, id=case.name, marks=[pytest.mark.xfail(reason=known[case.name])] if case.name in known else []
+        )
+        for case in CASES
+    ]
+
+
+def _load(case: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a copy of a store, and what is to be read in it."""
+    shutil.copytree(case / "store", folder / "store")
+    return folder / "store", json.loads((case / "expected.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", _cases(READ_OTHERWISE))
+def test_the_library_reads_what_was_expected(case: Path, tmp_path: Path) -> None:
+    root, expected = _load(case, tmp_path)
+    before = _digests(root)
+    if "refused" in expected:
+        kind = NotFoundError if expected["refused"][1] == "missing" else FormatError
+        with pytest.raises(kind):
+            read_with_library(root)
+    else:
+        found = json.loads(json.dumps(read_with_library(root) | {"findings": []}, allow_nan=False))
+        assert found == expected | {"findings": []}
+    assert _digests(root) == before, "reading changed the store"
+
+
+@pytest.mark.parametrize("case", _cases(NOT_REPORTED))
+def test_the_library_reports_what_must_be_reported(case: Path, tmp_path: Path) -> None:
+    root, expected = _load(case, tmp_path)
+    if "refused" in expected:
+        pytest.skip("nothing is read, so nothing is reported but the refusal")
+    must = {scope(key) for key, kind in expected["findings"] if kind not in LEFT_TO_CHECK}
+    may = {scope(key) for key, _ in expected["findings"]}
+    found = {scope(key) for key in read_with_library(root)["findings"]}
+    assert must <= found
+    assert found <= may
+
+
+def test_diverged_stores_are_not_merged(tmp_path: Path) -> None:
+    """Of two copies of a log neither is the start of the other: both stay as they are, and the key is reported (14)."""
+    (key,) = json.loads((DATA / "diverged" / "expected.json").read_text(encoding="utf-8"))["diverged"]
+    for name in ("left", "right"):
+        shutil.copytree(DATA / "diverged" / name, tmp_path / name)
+    before = {name: _digests(tmp_path / name) for name in ("left", "right")}
+    with Store.open(str(tmp_path / "left"), create=False) as store:
+        try:
+            report = repr(store.merge(str(tmp_path / "right")))
+        except LocaltrackError as error:
+            report = str(error)
+    assert key in report
+    assert {name: _digests(tmp_path / name) for name in before} == before
