@@ -1,6 +1,6 @@
 """The active runs: a stack for each thread, as in MLflow, and the list of all that this process has to end.
 
-A run that was ended through its own object (`run.end()`, the end of a `with` block) leaves its stack when somebody next
+New threads and forked children start with an empty stack. A run that was ended through its own object (`run.end()`, the end of a `with` block) leaves its stack when somebody next
 looks. What is still open when the interpreter ends is ended FINISHED, as in MLflow, and that in all threads.
 """
 
@@ -11,9 +11,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from localtrack.errors import LocaltrackError
+from localtrack.api import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localtrack.api.run import ActiveRun
     from localtrack.api.store import Store
 
@@ -27,7 +29,9 @@ class Active(NamedTuple):
     run: ActiveRun
     store: Store
     pid: int
-    """The process that began it: a forked child has the run on its stack, but does not end it when it ends itself."""
+    """The process that began it: a forked child may log to it by its id, but does not end it when it ends itself."""
+    requested_id: str | None
+    """What the environment named as the run to resume when this one began; the next run must not resume it again."""
 
 
 class _ThreadRuns(threading.local):
@@ -49,7 +53,7 @@ _is_registered = False
 def push(run: ActiveRun, store: Store) -> None:
     """Make a run the active one of the calling thread."""
     _register()
-    entry = Active(run, store, os.getpid())
+    entry = Active(run, store, os.getpid(), environment.run_id())
     for other in list(_open):
         if other.run.is_ended:
             _forget(other)
@@ -64,18 +68,17 @@ def top() -> Active | None:
         entry = stack[-1]
         if not entry.run.is_ended:
             return entry
-        stack.pop()
-        _thread.last = entry
-        _forget(entry)
+        pop()
     return None
 
 
 def pop() -> None:
     """Take the active run off the stack of the calling thread, whether or not it has ended."""
-    if _thread.stack:
-        entry = _thread.stack.pop()
-        _thread.last = entry
-        _forget(entry)
+    entry = _thread.stack.pop()
+    _thread.last = entry
+    _forget(entry)
+    if entry.requested_id is not None and entry.requested_id == environment.run_id():
+        environment.take_run_id()
 
 
 def last() -> Active | None:
@@ -101,7 +104,7 @@ def attach(store: Store, run_id: str) -> ActiveRun:
     with _lock:
         entry = _attached.pop(key, None)
         if entry is None or entry.pid != os.getpid() or entry.run.is_ended:
-            entry = Active(store.attach_run(run_id), store, os.getpid())
+            entry = Active(store.attach_run(run_id), store, os.getpid(), None)
             _register()
         _attached[key] = entry
         oldest = _attached.pop(next(iter(_attached))) if len(_attached) > MAX_ATTACHED_COUNT else None
@@ -112,19 +115,18 @@ def attach(store: Store, run_id: str) -> ActiveRun:
 
 def end_all() -> None:
     """End every run that this process began, inner ones before outer ones. Never raises: the interpreter is ending."""
-    for entry in [*reversed(_open), *_attached.values()]:
+    ends: list[tuple[Active, Callable[[], object]]] = [(entry, entry.run.end) for entry in reversed(_open)]
+    ends += [(entry, entry.run.detach) for entry in _attached.values()]
+    for entry, end in ends:
         if entry.pid != os.getpid():
             continue
         try:
-            if entry in _open:
-                entry.run.end()
-            else:
-                entry.run.detach()
-        except LocaltrackError as error:
+            end()
+        except Exception as error:  # whatever one run meets, the others are ended too
             import logging
 
             logger = logging.getLogger("localtrack")
-            logger.error("The end of run %s could not be recorded: %s", entry.run.run_id, error)
+            logger.error("The end of run %s could not be recorded: %s", entry.run.run_id, error, exc_info=error)
 
 
 def _register() -> None:
@@ -135,9 +137,11 @@ def _register() -> None:
         _is_registered = True
 
 
-def _renew_lock() -> None:
-    global _lock
+def _start_anew_in_child() -> None:
+    global _lock, _thread
+    # Another thread of the parent may hold it at the moment of the fork, and nobody would let go of the child's copy.
     _lock = threading.Lock()
+    _thread = _ThreadRuns()
 
 
 def _forget(entry: Active) -> None:
@@ -149,5 +153,4 @@ def _forget(entry: Active) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Another thread of the parent may hold it at the moment of the fork, and nobody would let go of the child's copy.
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_start_anew_in_child)

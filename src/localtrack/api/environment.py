@@ -124,6 +124,11 @@ def experiment() -> ExperimentSetting:
     return ExperimentSetting(_get("MLFLOW_EXPERIMENT_NAME"), _get("MLFLOW_EXPERIMENT_ID"))
 
 
+def run_id() -> str | None:
+    """Return the run to resume, or None, and leave it in the environment."""
+    return _get("LOCALTRACK_RUN_ID") or _get("MLFLOW_RUN_ID")
+
+
 def take_run_id() -> str | None:
     """Return the run to resume and remove it from the environment, so that only one `start_run` resumes it.
 

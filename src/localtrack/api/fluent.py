@@ -48,7 +48,7 @@ def start_run(
             and `description` count then.
         experiment_id: Its experiment; by default that of `set_experiment`, else what LOCALTRACK_EXPERIMENT_NAME or
             MLFLOW_EXPERIMENT_NAME names, else the same with _ID, else the notebook that this is, else Default.
-        run_name: Its name; LOCALTRACK_RUN_NAME, MLFLOW_RUN_NAME or a random one by default.
+        run_name: Its name, also where the tags hold one; LOCALTRACK_RUN_NAME, MLFLOW_RUN_NAME or a random one by default.
         nested: Allow it while another run is active, which becomes its parent.
         parent_run_id: The run that this one belongs to; the active run by default.
         tags: First tags.
@@ -79,7 +79,9 @@ def start_run(
         _require_chosen_experiment(store, known_id)
         run = store.start_run(run_id=known_id, run_name=run_name, tags=_with_note(tags, description))
     else:
-        if not run_name and _NAME_TAG not in (tags or {}):
+        if run_name:
+            tags = {key: value for key, value in (tags or {}).items() if key != _NAME_TAG}
+        elif _NAME_TAG not in (tags or {}):
             run_name = environment.run_name()
         run = store.start_run(
             experiment_id=active_experiment_id(store) if experiment_id is None else experiment_id,
@@ -105,7 +107,6 @@ def end_run(status: str = "FINISHED") -> None:
     """
     entry = active.top()
     if entry is not None:
-        environment.take_run_id()
         entry.run.end(status)
         active.pop()
 
