@@ -90,5 +90,5 @@ def _learn_boosting(digits: Digits, settings: Settings, epoch_count: int, seed: 
 FAMILIES = (
     Family("linear", "Linear model", {"rate": (0.001, 0.01), "alpha": (0.0001, 0.001, 0.01)}, learn=_learn_linear),
     Family("boosting", "Gradient boosting", {"rate": (0.1, 0.3), "depth": (2, 4)}, learn=_learn_boosting),
-    Family("network", "Neural network", {"rate": (0.001, 0.01), "hidden": (32, 128)}, learn=_learn_network),
+    Family("network", "Neural network", {"rate": (0.001, 0.01), "hidden": (16, 64)}, learn=_learn_network),
 )
