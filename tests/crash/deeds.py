@@ -1,7 +1,7 @@
 """What the processes do that are killed, and what they say they have done.
 
-What call n logs is a pure function of n. A process says what has returned by one `write` to a file of its own, which a kill does
-not take back: `s <run id>` (started or resumed), `c` (the next call), `e` (ended).
+What call n logs is a pure function of n. A process says what has returned by one `write` to a file of its own, which a
+kill does not take back: `s <run id>` (started or resumed), `c` (the next call), `e` (ended).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def plan_call(number: int, prefix: str) -> Call:
     return Call(number, {f"{prefix}.loss": number + 0.5})
 
 
-def make(run: ActiveRun, call: Call) -> None:
-    """Make a logging call."""
+def make(run: ActiveRun, call: Call, *, at_ms: int | None = None) -> None:
+    """Make a logging call, its points as of `at_ms` if that is given."""
     if call.is_batch:
-        at_ms = 1_790_000_000_000 + call.number
+        timestamp_ms = at_ms or 1_790_000_000_000 + call.number
         run.log_batch(
-            [Metric(key, value, at_ms, call.number) for key, value in call.metrics.items()],
+            [Metric(key, value, timestamp_ms, call.number) for key, value in call.metrics.items()],
             [Param(key, value) for key, value in call.params.items()],
             [RunTag(key, value) for key, value in call.tags.items()],
         )
@@ -61,10 +61,10 @@ def make(run: ActiveRun, call: Call) -> None:
     elif call.tags:
         run.set_tags(call.tags)
     elif len(call.metrics) > 1:
-        run.log_metrics(call.metrics, step=call.number)
+        run.log_metrics(call.metrics, step=call.number, timestamp=at_ms)
     else:
         ((key, value),) = call.metrics.items()
-        run.log_metric(key, value, step=call.number)
+        run.log_metric(key, value, step=call.number, timestamp=at_ms)
 
 
 def open_store(root: str, small_bytes: int | None = None, **options: Any) -> Store:
@@ -103,7 +103,7 @@ def work(
 def go_on(
     root: str, run_ids: list[str], prefix: str, said: str, calls_count: int, small_bytes: int | None = None
 ) -> None:
-    """Resume each run, log to it, end it; then seal what others have left, and search."""
+    """Resume each run, log to it, end it; then seal what others have left."""
     out = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     store = open_store(root, small_bytes)
     for run_id in run_ids:

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing acknowledged is lost, nothing is there twice, and every reader can read the rest."""
+"""kill -9 at random moments: nothing acknowledged is lost, nothing is there twice, and all of it can be read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
-from localtrack.api.store import Store
 from tests.crash.audit import Deed, audit, read_said
 from tests.crash.forks import Forks
+
+from localtrack.api.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

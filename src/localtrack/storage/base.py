@@ -166,6 +166,14 @@ class Storage(Protocol):
         """
         ...
 
+    def make_durable(self, key: str) -> None:
+        """Return when a whole file and its name in its folder are durable, whoever wrote it.
+
+        Raises:
+            StorageError: They are not, or the file is gone.
+        """
+        ...
+
     def remove(self, key: str) -> None:
         """Remove a file; nothing happens if there is none."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 from collections.abc import Callable
 from threading import Lock
@@ -14,6 +15,7 @@ from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.failures import mapped_errors, show_path
 from localtrack.storage.locallog import LocalLog, is_locked, sync_folder
+from localtrack.storage.mappedfile import MappedFile
 
 _NO_HARD_LINKS: Final = frozenset(
     [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
@@ -41,8 +43,9 @@ class LocalStorage:
 
     def open(self, key: str) -> BinaryIO:
         """See `Storage.open`."""
+        path = self.path(key)
         with self._reading(key):
-            return open(self.path(key), "rb")
+            return io.BufferedReader(MappedFile(open(path, "rb", buffering=0), path))
 
     def exists(self, key: str) -> bool:
         """See `Storage.exists`."""
@@ -104,6 +107,17 @@ class LocalStorage:
         path = self.path(key)
         with mapped_errors(f"Creating {show_path(path)}"):
             return LocalLog.create(key, path, self.root, lock, in_new_folder=in_new_folder)
+
+    def make_durable(self, key: str) -> None:
+        """See `Storage.make_durable`."""
+        path = self.path(key)
+        with mapped_errors(f"Syncing {show_path(path)}"):
+            fd = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_folder(os.path.dirname(path))
 
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
@@ -182,7 +196,7 @@ class LocalStreamFile:
         self._temporary: str | None = storage.path(f"{folder}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}".lstrip("/"))
         with mapped_errors(f"Creating a file in {show_path(storage.path(folder))}"):
             fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
-            self.sink: BinaryIO = os.fdopen(fd, "w+b")
+            self.sink: BinaryIO = io.BufferedRandom(MappedFile(os.fdopen(fd, "w+b", buffering=0), self._temporary))
 
     def commit(self, key: str, *, place: Callable[[str, str], object] | None = None) -> bool:
         """See `StreamFile.commit`. With `place` instead of a rename return what that returned."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from localtrack.errors import LockedError
 from localtrack.format.layout import LOCKS
 from localtrack.storage.base import Storage
+from localtrack.storage.failures import show_path, to_storage_error
 
 
 @contextmanager
@@ -37,6 +38,8 @@ def maintenance_lock(storage: Storage, name: str, *, timeout_s: float = 0.0) -> 
         lock.acquire()
     except filelock.Timeout as error:
         raise LockedError(f"Another process holds {path}.", hint="Wait until it is done, and try again.") from error
+    except OSError as error:
+        raise to_storage_error(error, f"Locking {show_path(path)}") from error
     try:
         yield
     finally:

@@ -144,6 +144,9 @@ class ObjectStorage:
         del in_new_folder
         return ObjectLog(self, key, lock)
 
+    def make_durable(self, key: str) -> None:
+        """See `Storage.make_durable`. What can be seen in an object store is durable."""
+
     def remove(self, key: str) -> None:
         """See `Storage.remove`."""
         with _mapped(f"Removing {self.path(key)}"), suppress(FileNotFoundError):

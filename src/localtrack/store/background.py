@@ -59,6 +59,8 @@ class Sealer:
                 seal_writer(storage, folder, writer, run_id=run_id, is_final=False, is_polite=True)
         except LocaltrackError as error:  # the chunks stay, read as well, and are sealed by the next who tries
             reporting.warn("sealing points of run %s has to wait: %s", run_id, error)
+        except Exception as error:  # a bug, whatever it is: the thread must live on to seal other runs
+            reporting.complain("sealing points of run %s failed: %r", run_id, error)
 
 
 sealer = Sealer()

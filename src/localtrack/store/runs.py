@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localtrack import reporting
-from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError, StorageError
+from localtrack.errors import (
+    ErrorCode,
+    FormatError,
+    InvalidInputError,
+    LocaltrackError,
+    NotFoundError,
+    StateError,
+    StorageError,
+)
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
@@ -141,8 +149,11 @@ class Runs:
                 writer.set_info(info)  # sealing may take a while, and the run has ended already
             if not self._site.storage.can_append:
                 syncer.sync_all()  # chunks must be in the store before they can be sealed
-            report = sealer.seal_now(self._site.storage, writer.folder, writer.writer, run_id=writer.run_id)
-            sealed = report.keys
+            try:
+                report = sealer.seal_now(self._site.storage, writer.folder, writer.writer, run_id=writer.run_id)
+                sealed = report.keys
+            except LocaltrackError as error:  # the chunks stay, read as well, and are sealed by the next who tries
+                reporting.warn("sealing points of run %s has to wait: %s", writer.run_id, error)
         elif info is not None:
             records.append(["info", info])
         name, bytes_count = writer.writer, 0

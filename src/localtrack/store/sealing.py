@@ -6,6 +6,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SLICE_LINES: Final = 400
 """How much of a chunk is decoded before other threads get their turn: well below a millisecond."""
+_TRIES: Final = 10
+"""How often work begins anew because somebody else sealed the same chunks."""
 _TIER_SEGMENTS_COUNT: Final = 16
 """While a run goes on, so many segments are merged into one: each point is then written about log16(chunks) times."""
 
@@ -32,7 +35,7 @@ class SealReport:
     """What a sealing left."""
 
     segment: RunFile | None = None
-    """The segment that holds all closed chunks of the writer; None if there are several, or none."""
+    """The segment that holds all chunks of the writer; None if not one does."""
     keys: Folds | None = None
     """What its points add up to; None if it is not known."""
     sealed_count: int = 0
@@ -95,38 +98,144 @@ def seal_writer(
 
     Concurrency: two processes that seal at once do the work twice; readers see each point once.
     """
-    sealed_count = 0
-    while True:
-        entries = storage.entries(folder)
-        segments = _outermost(
-            [f for e in entries if (f := parse_run_file(e.name)) and f.kind == "segment" and f.writer == writer]
-        )
+    sealing = _Sealing(storage, folder, writer, run_id, is_polite=is_polite)
+    for _ in range(_TRIES):
+        try:
+            sealing.seal_chunks()
+            if is_final or len(sealing.segments) >= _TIER_SEGMENTS_COUNT:
+                sealing.merge_segments()
+            return sealing.report()
+        except FileNotFoundError:
+            continue  # somebody else sealed it since the folder was listed
+    return SealReport(sealed_count=sealing.sealed_count)
+
+
+class _Sealing:
+    """The work on one writer."""
+
+    def __init__(self, storage: Storage, folder: str, writer: str, run_id: str, *, is_polite: bool) -> None:
+        self.storage = storage
+        self.folder = folder
+        self.writer = writer
+        self.run_id = run_id
+        self.is_polite = is_polite
+        self.sealed_count = 0
+        self.segments: list[RunFile] = []
+        """Those that count: sound as far as is known, and not inside another one."""
+        self._safe: set[str] = set()  # segments that are known to be whole and durable
+        self._unsound: set[str] = set()
+        self._left_count = 0  # chunks that could not be sealed
+
+    def seal_chunks(self) -> None:
+        """Seal every closed chunk that no segment covers, and remove what segments cover."""
+        while self._seal_next():
+            self.sealed_count += 1
+
+    def _seal_next(self) -> bool:
+        entries = self.storage.entries(self.folder)
+        files = [
+            f for e in entries if (f := parse_run_file(e.name)) and f.kind == "segment" and f.writer == self.writer
+        ]
+        sound = [file for file in files if file.name not in self._unsound]
         chunks = sorted(
             file.first
             for name in gather_logs(entries)
-            if (file := parse_run_file(name)) and file.kind == "chunk" and file.writer == writer
+            if (file := parse_run_file(name)) and file.kind == "chunk" and file.writer == self.writer
         )
-        covered = {n for s in segments for n in range(s.first, s.last + 1)}
-        for number in chunks:
-            if number in covered:
-                _remove_chunk(storage, folder, writer, number)
-        for number in chunks:
-            if number not in covered and _seal_chunk(
-                storage, folder, writer, number, run_id=run_id, is_polite=is_polite
-            ):
-                sealed_count += 1
-                break
-        else:
-            break
-    if is_final or len(segments) >= _TIER_SEGMENTS_COUNT:
-        segments = _merge_adjacent(storage, folder, segments, run_id=run_id)
-    if len(segments) != 1:
-        return SealReport(sealed_count=sealed_count)
-    from localtrack.format.segment import read_info
+        self.segments = _outermost(sound)
+        covered: set[int] = set()
+        for segment in self.segments:
+            inside = [f for f in sound if f is not segment and segment.first <= f.first and f.last <= segment.last]
+            left = [number for number in chunks if segment.first <= number <= segment.last]
+            if (inside or left) and not self._is_safe(segment):
+                return self._seal_next()  # as if it were not there
+            for file in inside:
+                self.storage.remove(f"{self.folder}/{file.name}")
+            for number in left:
+                _remove_chunk(self.storage, self.folder, self.writer, number)
+            covered.update(left)
+        rest = [number for number in chunks if number not in covered]
+        self._left_count = len(rest)
+        return any(map(self._seal_chunk, rest))
 
-    with storage.open(f"{folder}/{segments[0].name}") as source:
-        info = read_info(source)
-    return SealReport(segments[0], dict(info.keys) if info.keys is not None else None, sealed_count)
+    def _seal_chunk(self, number: int) -> bool:
+        """Seal one chunk if it is closed and sound; return whether it was."""
+        table = _read_closed_chunk(
+            self.storage, self.folder, self.writer, number, run_id=self.run_id, is_polite=self.is_polite
+        )
+        if table is None:
+            return False
+        self._put_segment((number, number), iter([table]))
+        _remove_chunk(self.storage, self.folder, self.writer, number)
+        return True
+
+    def merge_segments(self) -> None:
+        """Merge segments whose ranges follow each other."""
+        from localtrack.format.segment import merge_segments
+
+        merged: list[RunFile] = []
+        for group in _adjacent(self.segments):
+            if len(group) == 1:
+                merged += group
+                continue
+            with ExitStack() as opened:
+                sources = [opened.enter_context(self.storage.open(f"{self.folder}/{file.name}")) for file in group]
+                chunks = (group[0].first, max(file.last for file in group))
+                try:
+                    merged.append(self._put_segment(chunks, merge_segments(sources)))
+                except FormatError:
+                    merged += group  # one of them is damaged: they stay as they are, and readers say so
+                    continue
+            for file in group:
+                self.storage.remove(f"{self.folder}/{file.name}")
+        self.segments = merged
+
+    def report(self) -> SealReport:
+        """Return what there is now."""
+        if len(self.segments) != 1 or self.segments[0].first != 0 or self._left_count or self._unsound:
+            return SealReport(sealed_count=self.sealed_count)
+        from localtrack.format.segment import read_info
+
+        segment = self.segments[0]
+        with self.storage.open(f"{self.folder}/{segment.name}") as source:
+            info = read_info(source)
+        return SealReport(segment, dict(info.keys) if info.keys is not None else None, self.sealed_count)
+
+    def _is_safe(self, segment: RunFile) -> bool:
+        """Return whether what a segment covers may go: its content is that of its name, and durable.
+
+        Whoever put it there may have died, or been told by the disk that it failed, before it was durable; and a copy
+        of a store may hold half of it.
+        """
+        if segment.name in self._safe:
+            return True
+        import hashlib
+
+        key = f"{self.folder}/{segment.name}"
+        if hashlib.sha256(self.storage.read(key)).hexdigest()[: len(segment.digest)] != segment.digest:
+            self._unsound.add(segment.name)
+            return False
+        self.storage.make_durable(key)
+        self._safe.add(segment.name)
+        return True
+
+    def _put_segment(self, chunks: tuple[int, int], tables: Iterator[pa.Table]) -> RunFile:
+        from localtrack.format.segment import SegmentInfo, write_segment
+
+        stream = self.storage.write_stream(self.folder)
+        try:
+            sink = _HashingSink(stream.sink)
+            # PyArrow asks for no more of a sink than what _HashingSink has.
+            write_segment(
+                cast("BinaryIO", sink), tables, SegmentInfo(run=self.run_id, writer=self.writer, chunks=chunks)
+            )
+            name = segment_name(self.writer, *chunks, sink.digest)
+            stream.commit(f"{self.folder}/{name}")
+        finally:
+            stream.discard()
+        self._safe.add(name)
+        self._unsound.discard(name)  # the same name has the same content: what was damaged is whole again
+        return RunFile(name, "segment", self.writer, *chunks, sink.digest)
 
 
 def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tuple[PointColumns, Lines, list[Any]]:
@@ -173,16 +282,15 @@ def _take_points(reader: PointReader, records: list[Any]) -> list[Any]:
     return reader.take_points(records)
 
 
-def _seal_chunk(storage: Storage, folder: str, writer: str, number: int, *, run_id: str, is_polite: bool) -> bool:
-    """Seal one chunk if it is closed and sound; return whether it was."""
+def _read_closed_chunk(
+    storage: Storage, folder: str, writer: str, number: int, *, run_id: str, is_polite: bool
+) -> pa.Table | None:
+    """Return the points of a chunk as a segment holds them; None if it is not closed, or not sound."""
     name = chunk_name(writer, number)
     file = RunFile(name, "chunk", writer, number, number)
-    try:
-        data = read_log(storage, f"{folder}/{name}")
-    except FileNotFoundError:
-        return False  # sealed by somebody else since it was listed
+    data = read_log(storage, f"{folder}/{name}")
     if b'\n["Closed",' not in data[-4096:]:
-        return False
+        return None
     if is_polite:
         decoded = _decode_politely(data, file)
     else:
@@ -196,11 +304,11 @@ def _seal_chunk(storage: Storage, folder: str, writer: str, number: int, *, run_
             )
         )
     if decoded is None:
-        return False  # damaged, or more than this version understands: it stays, and readers say what is wrong
+        return None  # damaged, or more than this version understands: it stays, and readers say what is wrong
     points, first = decoded
     from localtrack.format.segment import build_table
 
-    table = build_table(
+    return build_table(
         points.key_names,
         points.key_index,
         number=array("q", range(first, first + len(points))),
@@ -208,9 +316,6 @@ def _seal_chunk(storage: Storage, folder: str, writer: str, number: int, *, run_
         timestamp_ms=points.timestamp_ms,
         value=points.value,
     )
-    _put_segment(storage, folder, writer, (number, number), iter([table]), run_id=run_id)
-    _remove_chunk(storage, folder, writer, number)
-    return True
 
 
 def _decode_politely(data: bytes, file: RunFile) -> tuple[PointColumns, int] | None:
@@ -256,32 +361,6 @@ def _thoroughly(data: bytes, file: RunFile) -> tuple[PointColumns, int] | None:
     return points, lines.header["first"]
 
 
-def _merge_adjacent(storage: Storage, folder: str, segments: list[RunFile], *, run_id: str) -> list[RunFile]:
-    """Merge segments whose ranges follow each other, and return what there is then."""
-    from localtrack.format.segment import merge_segments
-
-    merged: list[RunFile] = []
-    for group in _adjacent(segments):
-        if len(group) == 1:
-            merged += group
-            continue
-        sources = [storage.open(f"{folder}/{file.name}") for file in group]
-        try:
-            chunks = (group[0].first, max(file.last for file in group))
-            merged.append(
-                _put_segment(storage, folder, group[0].writer, chunks, merge_segments(sources), run_id=run_id)
-            )
-        except FormatError:
-            merged += group  # one of them is damaged: they stay as they are, and readers say so
-            continue
-        finally:
-            for source in sources:
-                source.close()
-        for file in group:
-            storage.remove(f"{folder}/{file.name}")
-    return merged
-
-
 def _adjacent(segments: list[RunFile]) -> Iterator[list[RunFile]]:
     group: list[RunFile] = []
     for segment in sorted(segments, key=lambda s: (s.first, s.last)):
@@ -300,29 +379,6 @@ def _outermost(segments: list[RunFile]) -> list[RunFile]:
         if not any(k.first <= segment.first and segment.last <= k.last for k in kept):
             kept.append(segment)
     return kept
-
-
-def _put_segment(
-    storage: Storage,
-    folder: str,
-    writer: str,
-    chunks: tuple[int, int],
-    tables: Iterator[pa.Table],
-    *,
-    run_id: str,
-) -> RunFile:
-    from localtrack.format.segment import SegmentInfo, write_segment
-
-    stream = storage.write_stream(folder)
-    try:
-        sink = _HashingSink(stream.sink)
-        # PyArrow asks for no more of a sink than what _HashingSink has.
-        write_segment(cast("BinaryIO", sink), tables, SegmentInfo(run=run_id, writer=writer, chunks=chunks))
-        name = segment_name(writer, *chunks, sink.digest)
-        stream.commit(f"{folder}/{name}")
-    finally:
-        stream.discard()
-    return RunFile(name, "segment", writer, *chunks, sink.digest)
 
 
 def _remove_chunk(storage: Storage, folder: str, writer: str, number: int) -> None:
