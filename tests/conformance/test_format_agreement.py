@@ -60,7 +60,7 @@ STEPS_OF_A_STORE = st.lists(
 
 
 def _problems(root: Path) -> list[str]:
-    """What the schemas say against a store, but for one thing: the library leaves `user` out of `tagged` (9.2 has it)."""
+    """What the schemas say against a store, but for `user`, which the library leaves out of `tagged` (9.2 has it)."""
     return [problem for problem in validate_tree(root) if "'user' is a required property" not in problem]
 
 

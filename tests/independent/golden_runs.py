@@ -148,6 +148,39 @@ def extremes() -> tuple[HandStore, Json]:
     return store, a_store({run: expected})
 
 
+def rebased() -> tuple[HandStore, Json]:
+    """Key sets with a base time and step of their own, and one key in several sets."""
+    store = HandStore()
+    run = run_id(9)
+    log = _began(run_log(run))
+    log.add(
+        ["k", 0, ["loss"]],
+        [0, 7, 1, 0.5],
+        ["k", 1, ["loss", "acc"], T + 1_000_000, 50_000],
+        [1, 0, 0, 0.25, 0.75],
+        [1, -1_000_000, -50_000, 0.125, 1],
+        [0, 8, 2, 0.5],
+        ["k", 2, ["acc"], 0, -1],
+        ["p", [[2, 3, 1, 0.5], [1, 1, 1, 0.0625, "NaN"]]],
+    )
+    store.log(f"runs/{DAY}/{run}", log)
+    expected = a_run(
+        points=[
+            ["acc", 3, 0, 0.5],
+            ["acc", T, 0, 1.0],
+            ["acc", T + 1_000_000, 50_000, 0.75],
+            ["acc", T + 1_000_001, 50_001, "NaN"],
+            ["loss", T, 0, 0.125],
+            ["loss", T + 7, 1, 0.5],
+            ["loss", T + 8, 2, 0.5],
+            ["loss", T + 1_000_000, 50_000, 0.25],
+            ["loss", T + 1_000_001, 50_001, 0.0625],
+        ],
+        last={"acc": ["NaN", 50_001, T + 1_000_001], "loss": [0.0625, 50_001, T + 1_000_001]},
+    )
+    return store, a_store({run: expected})
+
+
 def names_of_runs() -> tuple[HandStore, Json]:
     """A run's name is its tag: given twice, given by another writer, taken away."""
     store = HandStore()

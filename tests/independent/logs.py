@@ -39,6 +39,18 @@ CHUNK_KIND = Kind(
 EDITS_KIND = Kind("Edits", header_is_sound, EDITS, False, frozenset({"Log", "Points", "Inbox"}))
 
 
+class KeySet(NamedTuple):
+    """What a `k` record defines (6.3)."""
+
+    keys: list[str]
+    base_ms: int
+    base_step: int
+
+    def fits(self, row: list[Any]) -> bool:
+        """Tell whether a point may be of this set."""
+        return len(row) == 3 + len(self.keys) and is_int(self.base_ms + row[1]) and is_int(self.base_step + row[2])
+
+
 class Line(NamedTuple):
     """A whole line: where it begins, and its bytes without the line break."""
 
@@ -57,7 +69,7 @@ class Log:
     """None: there is no whole first line, or it is damaged."""
     records: list[tuple[int, list[Any]]] = field(default_factory=list)
     """(offset, record) of all state records and edits, in the order of the file."""
-    key_sets: dict[int, list[str]] = field(default_factory=dict)
+    key_sets: dict[int, KeySet] = field(default_factory=dict)
     rows: list[list[Any]] = field(default_factory=list)
     """The points, `[n, dt, step, v, …]`, in the order of the file."""
     closed: dict[str, Any] | None = None
@@ -192,7 +204,9 @@ def _take(log: Log, line: Line, data: bytes, kind: Kind) -> None:
     if not kind.shapes[type_](record):
         log.findings.append(damaged)
     elif type_ == "k":
-        if log.key_sets.setdefault(record[1], record[2]) is not record[2]:  # no number is given twice
+        base_ms, base_step = record[3:] or (log.header["base_ms"], 0)
+        key_set = KeySet(record[2], base_ms, base_step)
+        if log.key_sets.setdefault(record[1], key_set) is not key_set:  # no number is given twice
             log.findings.append(damaged)
     elif type_ == "c":
         _, begin, end, crc = record
@@ -219,7 +233,7 @@ def _take_points(log: Log, line: Line, record: list[Any]) -> None:
         rows = record[1]
     elif record[0] == "batch":
         rows = record[2].get("points", [])
-    sound = [row for row in rows if is_point(row) and len(row) - 3 == len(log.key_sets.get(row[0], ()))]
+    sound = [row for row in rows if is_point(row) and row[0] in log.key_sets and log.key_sets[row[0]].fits(row)]
     if len(sound) != len(rows):
         log.findings.append(Finding(log.key, "damaged"))
     log.records.append((line.offset, record))

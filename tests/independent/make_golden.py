@@ -23,6 +23,7 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_runs.short_run,
     golden_runs.last_values,
     golden_runs.extremes,
+    golden_runs.rebased,
     golden_runs.names_of_runs,
     golden_runs.two_writers,
     golden_runs.resumed,

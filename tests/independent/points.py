@@ -67,8 +67,9 @@ def points_of_log(log: Log) -> tuple[list[Point], list[Finding]]:
     if log.header is None:
         return points, findings
     for set_number, dt_ms, step, *values in log.rows:
-        for key, value in zip(log.key_sets[set_number], values, strict=True):
-            points.append(Point(key, step, log.header["base_ms"] + dt_ms, to_float(value)))
+        key_set = log.key_sets[set_number]
+        for key, value in zip(key_set.keys, values, strict=True):
+            points.append(Point(key, key_set.base_step + step, key_set.base_ms + dt_ms, to_float(value)))
     if log.closed is not None and log.closed["points"] != len(points):
         findings.append(Finding(log.key, "count"))
     return points, findings

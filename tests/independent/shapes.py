@@ -168,7 +168,8 @@ EVERY_LOG: dict[str, Shape] = {
 }
 CHUNK: dict[str, Shape] = EVERY_LOG | {
     "k": lambda record: (
-        len(record) == 3
+        len(record) in (3, 5)
+        and all(is_int(base) for base in record[3:])
         and is_count(record[1])
         and isinstance(record[2], list)
         and all(is_text(key) for key in record[2])
