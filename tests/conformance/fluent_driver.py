@@ -1,8 +1,8 @@
 """Runs fluent programs under one of both libraries, each in a process of its own, and writes down what they leave.
 
-`python fluent_driver.py mlflow|localtrack FOLDER`: FOLDER/programs.json holds {name: source}; for each, FOLDER/<name>/ is
-its current folder, and FOLDER/<name>.json what it showed and left. The library is imported once and each program is run in
-a fork, which ends as an interpreter does: with its exit handlers.
+`python fluent_driver.py mlflow|localtrack FOLDER`: FOLDER/programs.json holds {name: source}; for each, FOLDER/<name>/
+is its current folder, and FOLDER/<name>.json what it showed and left. The library is imported once and each program is
+run in a fork, which ends as an interpreter does: with its exit handlers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The active runs: a stack for each thread, as in MLflow, and the list of all that this process has to end.
 
-New threads and forked children start with an empty stack. A run that was ended through its own object (`run.end()`, the end of a `with` block) leaves its stack when somebody next
-looks. What is still open when the interpreter ends is ended FINISHED, as in MLflow, and that in all threads.
+New threads and forked children start with an empty stack. A run that was ended through its own object (`run.end()`, the
+end of a `with` block) leaves its stack when somebody next looks. What is still open when the interpreter ends is ended
+FINISHED, as in MLflow, and that in all threads.
 """
 
 from __future__ import annotations

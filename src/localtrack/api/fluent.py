@@ -48,7 +48,8 @@ def start_run(
             and `description` count then.
         experiment_id: Its experiment; by default that of `set_experiment`, else what LOCALTRACK_EXPERIMENT_NAME or
             MLFLOW_EXPERIMENT_NAME names, else the same with _ID, else the notebook that this is, else Default.
-        run_name: Its name, also where the tags hold one; LOCALTRACK_RUN_NAME, MLFLOW_RUN_NAME or a random one by default.
+        run_name: Its name, also where the tags hold one; by default what LOCALTRACK_RUN_NAME or MLFLOW_RUN_NAME says,
+            or a random one.
         nested: Allow it while another run is active, which becomes its parent.
         parent_run_id: The run that this one belongs to; the active run by default.
         tags: First tags.
