@@ -157,20 +157,22 @@ class ActiveRun:
         """
         from localtrack.store.artifacts import plan_source
 
-        plan = plan_source(local_path, artifact_path)
+        plan = plan_source(local_path, artifact_path, store_root=self._store.root)
         self._do(lambda: self._put_files(plan))
 
     def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Copy what a folder holds into the run's artifacts. Names are checked before the first byte is copied."""
         from localtrack.store.artifacts import plan_folder
 
-        plan = plan_folder(local_dir, artifact_path)
+        plan = plan_folder(local_dir, artifact_path, store_root=self._store.root)
         self._do(lambda: self._put_files(plan))
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Write a text as an artifact, in UTF-8."""
+        from localtrack.api.artifact_content import encode_text
+
         validate_artifact_path(artifact_file)
-        self._do(lambda: self._put_bytes(text.encode(), artifact_file))
+        self._do(lambda: self._put_bytes(encode_text(text), artifact_file))
 
     def log_dict(self, dictionary: Any, artifact_file: str) -> None:
         """Write a dict or list as an artifact: YAML if the name ends so, else JSON."""
@@ -199,11 +201,13 @@ class ActiveRun:
 
         Under a name, or under a key and step as MLflow's pages show series of images.
         """
-        from localtrack.api.artifact_content import encode_images
+        from localtrack.api.artifact_content import LOGGED_IMAGES_TAG, encode_images
 
         def put() -> None:
             for path, data in encode_images(image, artifact_file, key=key, step=step, timestamp_ms=timestamp):
                 self._put_bytes(data, path)
+            if key is not None:
+                self._writer.set_tags({LOGGED_IMAGES_TAG: "True"})
 
         self._do(put)
 
@@ -212,12 +216,15 @@ class ActiveRun:
 
         Rows are added to a table that is there.
         """
-        from localtrack.api.artifact_content import encode_table
+        from localtrack.api.artifact_content import LOGGED_ARTIFACTS_TAG, add_logged_table, encode_table_files
 
         validate_artifact_path(artifact_file)
 
         def put() -> None:
-            self._put_bytes(encode_table(data, self._read_artifact(artifact_file), artifact_file), artifact_file)
+            for path, content in encode_table_files(data, self._read_artifact(artifact_file), artifact_file):
+                self._put_bytes(content, path)
+            known = self._store.get_run(self.run_id).data.tags.get(LOGGED_ARTIFACTS_TAG)
+            self._writer.set_tags({LOGGED_ARTIFACTS_TAG: add_logged_table(known, artifact_file)})
 
         self._do(put)
 
@@ -373,8 +380,9 @@ class ActiveRun:
         }
 
     def _put_files(self, plan: Sequence[tuple[str, str]]) -> None:
-        from localtrack.store.artifacts import put_file
+        from localtrack.store.artifacts import put_file, require_places
 
+        require_places(self._store.storage, self._writer.folder, [path for _, path in plan])
         for local_path, artifact_path in plan:
             record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
             self._writer.note_artifact(record.path, record.bytes, record.sha256)

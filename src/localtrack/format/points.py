@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from operator import add
 from typing import Any, NamedTuple
 
-from localtrack.format.jsonlines import decode_value
+from localtrack.format.jsonlines import decode_json, decode_value
 from localtrack.format.metric_fold import Folds, fold_points
 
 
@@ -152,3 +152,19 @@ class PointReader:
             return
         base_ms, base_step = record[3:] if len(record) == 5 else (self.base_ms, 0)
         self._sets[record[1]] = KeySet(tuple(record[2]), base_ms, base_step)
+
+
+def count_points(lines: bytes) -> int:
+    """Return how many points whole lines of a log hold."""
+    count = 0
+    for line in lines.splitlines():
+        record = decode_json(line)
+        points: list[list[Any]] = []
+        if type(record[0]) is int:
+            points = [record]
+        elif record[0] == "p":
+            points = record[1]
+        elif record[0] == "batch":
+            points = record[2].get("points", [])
+        count += sum(len(point) - 3 for point in points)
+    return count

@@ -112,7 +112,7 @@ def put_file(storage: Storage, run_folder: str, local_path: str, artifact_path: 
 
     Durability: durable on return.
     """
-    key = _require_place(storage, run_folder, artifact_path)
+    key = require_place(storage, run_folder, artifact_path)
     with localpaths.open_source(local_path) as source:
         return _put(storage, key, artifact_path, _read_chunks(source, local_path))
 
@@ -120,12 +120,12 @@ def put_file(storage: Storage, run_folder: str, local_path: str, artifact_path: 
 def require_places(storage: Storage, run_folder: str, artifact_paths: Iterable[str]) -> None:
     """Raise what `put_file` would of any of these names, before the first byte of many files is written."""
     for artifact_path in artifact_paths:
-        _require_place(storage, run_folder, artifact_path)
+        require_place(storage, run_folder, artifact_path)
 
 
 def put_bytes(storage: Storage, run_folder: str, data: bytes, artifact_path: str) -> ArtifactRecord:
     """Put bytes in place as an artifact. As `put_file`."""
-    key = _require_place(storage, run_folder, artifact_path)
+    key = require_place(storage, run_folder, artifact_path)
     return _put(storage, key, artifact_path, iter([data]))
 
 
@@ -155,7 +155,7 @@ def _read_chunks(source: BinaryIO, shown: str) -> Iterator[bytes]:
         yield chunk
 
 
-def _require_place(storage: Storage, run_folder: str, artifact_path: str) -> str:
+def require_place(storage: Storage, run_folder: str, artifact_path: str) -> str:
     """Return the key for a new artifact; raise unless a file can lie there."""
     validate_artifact_path(artifact_path)
     key = f"{run_folder}/{ARTIFACTS}/{artifact_path}"

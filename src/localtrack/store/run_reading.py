@@ -137,7 +137,7 @@ class RunReading:
             except (FormatError, StorageError) as error:
                 self.note(file.name, str(error))
                 continue
-            if (info.writer, info.chunks) != (writer, (file.first, file.last)) or info.run != self._run_id(writer):
+            if (info.writer, info.chunks) != (writer, (file.first, file.last)) or run_folder(info.run) != self.folder:
                 self.note(file.name, "its footer does not fit its name")
                 continue
             covered |= chunks

@@ -1,0 +1,248 @@
+"""The files that this process appends to in one run: when they begin, are full, gone, closed.
+
+FORMAT.md sections 6, 7 and 13.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from localtrack.errors import ErrorCode, StateError, StorageError
+from localtrack.format.documents import ExperimentDocument
+from localtrack.format.headers import select_resent
+from localtrack.format.jsonlines import encode_record
+from localtrack.format.layout import chunk_name, log_name, run_folder
+from localtrack.format.lines import LOG, POINTS
+from localtrack.format.points import count_points
+from localtrack.storage.base import Appender
+from localtrack.storage.syncer import syncer
+from localtrack.store.background import sealer
+from localtrack.store.inbox import Inbox
+from localtrack.store.open_log import DefinedSets, OpenLog, create_open_log
+from localtrack.store.site import LOG_POINTS_BYTES, STILL_THERE_MS, Site, new_writer_id, retire_log
+
+
+class RunFiles:
+    """A run log, and the chunk that points go to once the log is long. What has an underscore wants the lock."""
+
+    def __init__(self, site: Site, run_id: str, experiment: ExperimentDocument, inbox: Inbox, *, stamp: int) -> None:
+        self.site = site
+        self.run_id = run_id
+        self.experiment = experiment
+        self.folder = run_folder(run_id)
+        self.writer = ""
+        """The id of the writer whose files these are; changes where the old ones cannot go on."""
+        self.is_closed = False
+        self._inbox = inbox
+        self._is_in_new_folder = False
+        self._stamp = stamp
+        self._lock = threading.Lock()
+        self._clock = site.clock
+        self._last_ms = 0
+        self._log: OpenLog | None = None
+        self._chunk: OpenLog | None = None
+        self._chunks_count = 0
+        self._points_count = 0  # of this writer, all its files
+        self._log_points_count = 0  # of its log, once there are chunks
+        # Where points go now. Without one (`_is_due`), the next point has to begin a file.
+        self._points_log: OpenLog | None = None
+        self._sets: DefinedSets = {}
+        self._append: Callable[[bytes], object] = self._no_file
+        self._limit_bytes = 0
+        self._is_due = True
+        self._is_synced_each_call = site.durability == "call"
+        # A file tells by itself every 64 KiB that it is time to look at its size; smaller limits want a look each time.
+        self._is_careful = self._is_synced_each_call or min(site.log_points_bytes, site.chunk_bytes) < LOG_POINTS_BYTES
+        _alive.add(self)
+
+    @property
+    def has_begun(self) -> bool:
+        """True: there is a log, and it is open."""
+        return self._log is not None
+
+    def close_points(self) -> int:
+        """Close the chunk that is open, and return how many chunks this writer has begun. Points may still follow."""
+        with self._lock:
+            self._close_chunk()
+            return self._chunks_count
+
+    def forget_after_fork(self) -> None:
+        """In the child of a fork: leave the parent's files to the parent, and begin own ones with the next record."""
+        self._lock = threading.Lock()
+        for log in (self._log, self._chunk):
+            if log is not None:
+                log.file.abandon()
+        self._log = self._chunk = None
+        self._direct_points_to(None)
+
+    # -- before a write
+
+    def _prepare(self, now_ms: int, *, for_points: bool = True) -> None:
+        """Make sure that there is a file to write to, still there after a pause, and with room for points."""
+        if self._log is None:
+            self._require_open()
+            self._begin_log()
+        elif not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+            self._look_for_files()
+        if for_points and self._is_due:
+            self._require_open()
+            self._roll()
+        self._last_ms = now_ms
+
+    def _is_paused(self, now_ms: int) -> bool:
+        return not 0 <= now_ms - self._last_ms < STILL_THERE_MS
+
+    def _require_open(self) -> None:
+        self.site.require_open()
+        if self.is_closed:
+            raise StateError(
+                f"Run {self.run_id} has ended.",
+                code=ErrorCode.RUN_ENDED,
+                hint="Resume it with start_run(run_id=…), or start another one.",
+            )
+
+    def _look_for_files(self) -> None:
+        logs = [log for log in (self._log, self._chunk) if log is not None]
+        if all(log.file.is_in_place() for log in logs):
+            return
+        # Packed or removed by somebody who took this process for dead. What was written is safe there; what comes would
+        # not be seen.
+        for log in logs:
+            syncer.remove(log.file)
+            log.file.abandon()
+        self._begin_log()
+
+    # -- files
+
+    def _begin_log(self, records: Sequence[list[Any]] = (), *, lost_from: OpenLog | None = None) -> None:
+        """Create a log of a new writer, with first records; with `lost_from` also with what that file may have lost."""
+        self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
+        writer, now_ms = new_writer_id(), self._clock()
+        stamp = self._next_stamp(now_ms)
+        lines = [encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records]
+        points_count = 0
+        if lost_from is not None:
+            lost = select_resent(lost_from.file.take_unsynced())
+            lines += [*lost_from.definitions, lost]
+            points_count = count_points(lost)
+        log = create_open_log(
+            self.site,
+            f"{self.folder}/{log_name(writer)}",
+            self._lock,
+            kind=LOG,
+            writer=writer,
+            base_ms=now_ms if lost_from is None else lost_from.base_ms,
+            stamp=stamp,
+            more={
+                "run": self.run_id,
+                "experiment_id": self.experiment.experiment_id,
+                "experiment_name": self.experiment.name,
+                "generation": self.experiment.generation,
+            },
+            lines=lines,
+            in_new_folder=self._is_in_new_folder,
+        )
+        if lost_from is not None:
+            log.next_set = lost_from.next_set
+            log.remember(lost_from.sets, lost_from.definitions)
+        self.writer, self._log, self._chunk, self._chunks_count = writer, log, None, 0
+        self._points_count, self._last_ms, self._is_in_new_folder = points_count, now_ms, False
+        syncer.add(log.file, partial(self._recover, log))
+        self._direct_points_to(log, self.site.log_points_bytes)
+
+    def _roll(self) -> None:
+        """Close the chunk that is full, and let the next points go to a new one."""
+        if self._chunk is not None:
+            self._close_chunk()
+            syncer.hurry()  # what waits for a sync is kept in memory
+        number, now_ms = self._chunks_count, self._clock()
+        chunk = create_open_log(
+            self.site,
+            f"{self.folder}/{chunk_name(self.writer, number)}",
+            self._lock,
+            kind=POINTS,
+            writer=self.writer,
+            base_ms=now_ms,
+            stamp=self._next_stamp(now_ms),
+            more={"run": self.run_id, "chunk": number, "first": self._points_count},
+        )
+        chunk.first_point = self._points_count
+        if number == 0:
+            self._log_points_count = self._points_count
+        self._chunk, self._chunks_count = chunk, number + 1
+        syncer.add(chunk.file, partial(self._recover, chunk))
+        self._direct_points_to(chunk, self.site.chunk_bytes)
+
+    def _close_chunk(self) -> None:
+        chunk = self._chunk
+        if chunk is None:
+            return
+        chunk.close_chunk(stamp=self._next_stamp(self._clock()), points_count=self._points_count)
+        self._chunk = None
+        self._direct_points_to(None)
+        retire_log(chunk.file)
+        sealer.ask(self.site.storage, self.folder, self.writer, self.run_id)
+
+    def _direct_points_to(self, log: OpenLog | None, limit_bytes: int = 0) -> None:
+        self._points_log, self._limit_bytes = log, limit_bytes
+        if log is None:
+            self._sets, self._append, self._is_due = {}, self._no_file, True
+        else:
+            self._sets, self._append, self._is_due = log.sets, log.file.append, log.file.size >= limit_bytes
+
+    def _no_file(self, data: bytes) -> None:
+        raise AssertionError("a writer without a file begins one before it writes")
+
+    def _look_at_size(self) -> None:
+        self._is_due = self._points_log is None or self._points_log.file.size >= self._limit_bytes
+
+    def _next_stamp(self, now_ms: int) -> int:
+        self._stamp = max(now_ms, self._stamp + 1)
+        return self._stamp
+
+    # -- durability
+
+    def _sync_if_asked(self) -> None:
+        """With durability `call`, wait for the disk, letting go of the lock meanwhile."""
+        if not self._is_synced_each_call:
+            return
+        logs = [log for log in (self._log, self._chunk) if log is not None]
+        self._lock.release()
+        try:
+            for log in logs:
+                try:
+                    log.file.sync()
+                except StorageError as error:
+                    self._recover(log, log.file, error)
+                    if self._log is not None:
+                        self._log.file.sync()
+        finally:
+            self._lock.acquire()
+
+    def _recover(self, failed: OpenLog, _file: Appender, _error: StorageError) -> None:
+        """After a failed sync: write what may be lost to the log of a new writer, and go on there."""
+        with self._lock:
+            if failed.file.take_unsynced():
+                old = [log for log in (self._log, self._chunk) if log is not None and log is not failed]
+                self._begin_log(lost_from=failed)
+                for log in old:
+                    retire_log(log.file)
+            syncer.remove(failed.file)
+            failed.file.abandon()
+
+
+_alive: weakref.WeakSet[RunFiles] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for files in list(_alive):
+        files.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
