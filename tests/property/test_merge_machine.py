@@ -1,0 +1,314 @@
+"""Copies of a store go their own ways, then become one: the same in any order, with all that was acknowledged anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.conformance.library_reading import assert_agreement
+from tests.property.merge_world import Clock, Place, World, difference, dump, open_store, quiet_machine, said_in
+
+from localtrack.api.run import ActiveRun
+from localtrack.errors import InvalidInputError
+from localtrack.types import Metric, Param, RunTag
+
+MAX_PLACES_COUNT = 4
+NAMES = ["a", "b", "/Shared/c"]
+KEYS = ["lr", "epochs"]
+PATHS = ["model.txt", "plots/loss.txt"]
+
+index = st.integers(0, 11)
+cuts = st.integers(0, 999).map(random.Random)
+offset_ms = st.one_of(st.integers(-500, 500), st.sampled_from([-3_600_000, -70_000, 70_000, 3_600_000]))
+
+
+def pick(items: list[Any], number: int) -> Any:
+    return items[number % len(items)]
+
+
+class Copies(RuleBasedStateMachine):
+    """What people do to a store and its copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exits = ExitStack()
+        self.exits.enter_context(quiet_machine())
+        self.root = Path(tempfile.mkdtemp(prefix="merge-"))
+        self.exits.callback(shutil.rmtree, self.root, ignore_errors=True)
+        self.world = World(self.root)
+        self.is_checked = False
+
+    @initialize(offset=offset_ms, state=st.sampled_from(["short", "long", "ended"]), cut=st.none() | cuts)
+    def begin(self, offset: int, state: str, cut: random.Random | None) -> None:
+        first = self.world.add_place()
+        self.start(0, "a")
+        if state != "short":
+            self.log_points(0, 0, 60, False)
+            self.log_artifact(0, 0, PATHS[0])
+        if state == "ended":
+            self.end(0, 0, "FINISHED")
+        self.world.copy_place(first, offset_ms=offset, cut=cut)
+
+    def place(self, number: int) -> Place:
+        place: Place = pick(self.world.places, number)
+        place.clock.now_ms += 7
+        return place
+
+    def run(self, at: Place, which: int) -> ActiveRun | None:
+        """Return a run that somebody writes to at a place: if nobody does, one that is resumed."""
+        if not at.runs:
+            ids = at.run_ids(is_deleted=False)
+            if not ids:
+                return None
+            at.runs.append(at.store.start_run(run_id=pick(ids, which)))
+        run: ActiveRun = pick(at.runs, which)
+        return run
+
+    # -- experiments
+
+    @rule(place=index, name=st.sampled_from(NAMES), which=index, is_new=st.booleans())
+    def name_experiment(self, place: int, name: str, which: int, is_new: bool) -> None:
+        at = self.place(place)
+        ids = at.experiment_ids(is_deleted=False)
+        if at.store.get_experiment_by_name(name) is not None:
+            return
+        if is_new:
+            tag = f"made {self.world.number()}"
+            made = at.store.create_experiment(name, tags={"made": tag})
+            self.world.said |= {(made, "created", "", name), (made, "tagged", "made", tag)}
+        elif ids:
+            at.store.rename_experiment(pick(ids, which), name)
+            self.world.said.add((pick(ids, which), "renamed", "", name))
+
+    @rule(place=index, which=index, is_set=st.booleans())
+    def tag_experiment(self, place: int, which: int, is_set: bool) -> None:
+        at = self.place(place)
+        ids = at.experiment_ids(is_deleted=False)
+        if not ids:
+            return
+        experiment_id = pick(ids, which)
+        if is_set:
+            value = f"tag {self.world.number()}"
+            at.store.set_experiment_tags(experiment_id, {"team": value})
+            self.world.said.add((experiment_id, "tagged", "team", value))
+        elif "team" in at.store.get_experiment(experiment_id).tags:
+            at.store.delete_experiment_tag(experiment_id, "team")
+            self.world.said.add((experiment_id, "tagged", "team", None))
+
+    @rule(place=index, which=index, is_deleted=st.booleans())
+    def delete_or_restore_experiment(self, place: int, which: int, is_deleted: bool) -> None:
+        at = self.place(place)
+        ids = at.experiment_ids(is_deleted=not is_deleted)
+        if ids and is_deleted:
+            at.store.delete_experiment(pick(ids, which))
+            self.world.said.add((pick(ids, which), "deleted", "", ""))
+        elif ids:
+            at.store.restore_experiment(pick(ids, which))
+            self.world.said.add((pick(ids, which), "restored", "", ""))
+
+    # -- runs
+
+    @rule(place=index, name=st.sampled_from(NAMES))
+    def start(self, place: int, name: str) -> None:
+        at = self.place(place)
+        known = at.store.get_experiment_by_name(name)
+        if known is not None and known.lifecycle_stage == "deleted":
+            return
+        run_name = f"run {self.world.number()}"
+        run = at.store.start_run(name, run_name=run_name, context=False)
+        at.runs.append(run)
+        self.world.said.add((run.run_id, "tag", "mlflow.runName", run_name))
+        _ = self.world.points[run.run_id]
+
+    @rule(place=index, which=index)
+    def resume(self, place: int, which: int) -> None:
+        at = self.place(place)
+        ids = at.run_ids(is_deleted=False)
+        if ids:
+            run = at.store.start_run(run_id=pick(ids, which))
+            at.runs.append(run)
+            self.world.said.add((run.run_id, "info", "status", "RUNNING"))
+
+    @rule(place=index, which=index, count=st.integers(1, 50), is_one_record=st.booleans())
+    def log_points(self, place: int, which: int, count: int, is_one_record: bool) -> None:
+        at = self.place(place)
+        run = self.run(at, which)
+        for step in range(count if run is not None else 0):
+            assert run is not None
+            value = float(self.world.number())
+            if is_one_record:
+                run.log_metrics({"loss": value, "acc": -value}, step)
+                points = {("loss", step, at.clock(), value), ("acc", step, at.clock(), -value)}
+            else:
+                run.log_metric("loss", value, step)
+                points = {("loss", step, at.clock(), value)}
+            self.world.points[run.run_id] |= points
+
+    @rule(place=index, which=index, key=st.sampled_from(KEYS), value=st.sampled_from("xy"), is_batch=st.booleans())
+    def log_param(self, place: int, which: int, key: str, value: str, is_batch: bool) -> None:
+        at = self.place(place)
+        run = self.run(at, which)
+        if run is None:
+            return
+        known = run._writer.params.get(key)
+        number = float(self.world.number())
+        tag = f"batch {number}"
+
+        def log() -> None:
+            if is_batch:
+                run.log_batch([Metric("loss", number, 5, 1)], [Param(key, value)], [RunTag("batch", tag)])
+            else:
+                run.log_param(key, value)
+
+        if known not in (None, value):
+            with pytest.raises(InvalidInputError):
+                log()
+            return
+        log()
+        if known is None:
+            self.world.said.add((run.run_id, "param", key, value))
+        if is_batch:
+            self.world.points[run.run_id].add(("loss", 1, 5, number))
+            self.world.said.add((run.run_id, "tag", "batch", tag))
+
+    @rule(place=index, which=index, is_set=st.booleans(), is_renamed=st.booleans())
+    def tag_run(self, place: int, which: int, is_set: bool, is_renamed: bool) -> None:
+        at = self.place(place)
+        run = self.run(at, which)
+        if run is None:
+            return
+        value = f"tag {self.world.number()}"
+        if is_renamed and run.run_id in at.run_ids(is_deleted=False):
+            at.store.rename_run(run.run_id, value)
+            self.world.said.add((run.run_id, "tag", "mlflow.runName", value))
+        if is_set:
+            run.set_tag("state", value)
+            self.world.said.add((run.run_id, "tag", "state", value))
+        elif "state" in run._writer.tags:
+            run.delete_tag("state")
+            self.world.said.add((run.run_id, "tag", "state", None))
+
+    @rule(place=index, which=index, path=st.sampled_from(PATHS))
+    def log_artifact(self, place: int, which: int, path: str) -> None:
+        run = self.run(self.place(place), which)
+        if run is not None:
+            text = f"artifact {self.world.number()}"
+            run.log_text(text, path)
+            self.world.artifacts[run.run_id, path].add(text.encode())
+
+    @rule(place=index, which=index, status=st.sampled_from(["FINISHED", "FAILED"]))
+    def end(self, place: int, which: int, status: str) -> None:
+        at = self.place(place)
+        if at.runs:
+            run = at.runs.pop(which % len(at.runs))
+            run.end(status)
+            self.world.said.add((run.run_id, "info", "status", status))
+
+    @rule(place=index, which=index, op=st.sampled_from(["delete", "delete", "restore", "remove"]))
+    def end_life_of_run(self, place: int, which: int, op: str) -> None:
+        at = self.place(place)
+        ids = at.run_ids(is_deleted=op != "delete")
+        if op == "remove":
+            ids = sorted(set(ids) - {run.run_id for run in at.runs})
+        if not ids:
+            return
+        run_id = pick(ids, which)
+        if op == "remove":
+            self.world.remove_run(at, run_id)
+        elif op == "delete":
+            at.store.delete_run(run_id)
+            self.world.said.add((run_id, "runs", "deleted", ""))
+        else:
+            at.store.restore_run(run_id)
+            self.world.said.add((run_id, "runs", "restored", ""))
+
+    # -- machines
+
+    @rule(place=index, offset=offset_ms, is_dead=st.booleans())
+    def pass_time(self, place: int, offset: int, is_dead: bool) -> None:
+        at = self.place(place)
+        at.clock.now_ms += offset
+        if is_dead:
+            at.die()
+
+    @rule(place=index)
+    def seal(self, place: int) -> None:
+        self.place(place).store.seal()
+
+    @precondition(lambda self: len(self.world.places) < MAX_PLACES_COUNT)
+    @rule(place=index, offset=offset_ms, cut=st.none() | cuts)
+    def copy(self, place: int, offset: int, cut: random.Random | None) -> None:
+        self.world.copy_place(self.place(place), offset_ms=offset, cut=cut)
+
+    @rule(place=index, other=index)
+    def merge(self, place: int, other: int) -> None:
+        target, source = self.place(place), self.place(other)
+        if target is not source:
+            target.store.merge(source.root)
+
+    # -- what must hold
+
+    def teardown(self) -> None:
+        try:
+            if self.world.places:
+                self.check()
+        finally:
+            for place in self.world.places:
+                place.die()
+                place.store.close()
+            self.exits.close()
+
+    def check(self) -> None:
+        orders = list(itertools.permutations(self.world.places))
+        orders = [orders[0], orders[len(orders) // 2], orders[-1]]
+        once: list[dict[str, Any]] = []
+        twice: list[dict[str, Any]] = []
+        for number, order in enumerate(orders):
+            root = self.root / f"union{number}"
+            with open_store(root, Clock()) as union:
+                for place in order:
+                    union.merge(place.root)
+                once.append(dump(union))
+                for place in order:
+                    report = union.merge(place.root)
+                    assert self.world.is_cut or report.files_copied == 0, "a second merge finds nothing to do"
+                twice.append(dump(union))
+        if self.world.is_cut:  # a file may come before the record that describes it
+            for said in once:
+                for run in said["runs"].values():
+                    del run["artifacts"]
+        for said in (once, twice):
+            for other in said[1:]:
+                assert difference(said[0], other) == [], "the order matters"
+        self.check_nothing_is_gone(self.root / "union0", twice[0])
+        assert_agreement(self.root / "union0")
+
+    def check_nothing_is_gone(self, root: Path, answers: dict[str, Any]) -> None:
+        world = self.world
+        assert world.said - said_in(root) <= world.removed_said, "an acknowledged record is gone"
+        for run_id, points in world.points.items():
+            removed = world.removed_points[run_id]
+            run = answers["runs"].get(run_id)
+            found = {(*point[:3], float(point[3])) for point in run["points"]} if run else set()
+            assert points - found <= removed, "an acknowledged point is gone"
+            assert found <= points, "a point that nobody logged"
+            assert run is None or len(found) == len(run["points"]), "a point is there twice"
+            for path, content in (run["artifacts"] if run else {}).items():
+                assert content in world.artifacts[run_id, path], "an artifact is not what anybody wrote"
+            assert run is not None or run_id in world.removed_runs, "a run is gone"
+        for run_id, path in world.artifacts:
+            assert run_id in world.removed_runs or path in answers["runs"][run_id]["artifacts"], "an artifact is gone"
+        assert answers["runs"].keys() <= world.points.keys(), "a run that nobody started"
+
+
+TestCopies = Copies.TestCase
+TestCopies.settings = settings(settings.default, print_blob=True)
