@@ -183,17 +183,18 @@ class Reader:
     def close(self) -> None:
         self._session.communicate()
 
-    def with_real_ids(self, code: str) -> str:
+    def with_real_ids(self, code: str, *, most_chars: int | None = None) -> str:
         """Return code with the ids that README.md shows replaced by those of the same runs here.
 
-        `{run 2}` in a README.md that is not written yet is the third run that was printed.
+        `{run 2}` in a README.md that is not written yet is the third run that was printed. Ids are as long as they were
+        seen here, or cut: of runs that began in one millisecond the first 12 digits are the same.
         """
-        code = re.sub(r"\{run (\d+)\}", lambda match: self.real.ids[int(match[1])][:_SHORT_ID_CHARS], code)
-        return _RUN_ID.sub(lambda match: self._real_id(match[0]), code)
+        code = re.sub(r"\{run (\d+)\}", lambda match: self.real.ids[int(match[1])][:most_chars], code)
+        return _RUN_ID.sub(lambda match: self._real_id(match[0])[:most_chars], code)
 
     def _real_id(self, token: str) -> str:
         number = self.named.find(token)
-        return token if number is None else self.real.ids[number][: len(token)]
+        return token if number is None else self.real.ids[number]
 
     def run(self, step: Step) -> str:
         """Return what a step prints, with paths as README.md shows them.
@@ -267,7 +268,7 @@ def write_readme(folder: Path) -> None:
     reader = Reader(folder)
     changes: list[tuple[tuple[int, int], str]] = []
     for step in plan_steps(text):
-        code = reader.with_real_ids(step.code)
+        code = reader.with_real_ids(step.code, most_chars=_SHORT_ID_CHARS)
         printed = reader.run(step)
         reader.named.normalize(step.expected or "")
         reader.real.normalize(printed)

@@ -152,6 +152,17 @@ def test_folder_comes_from_argument_or_environment(monkeypatch: pytest.MonkeyPat
     assert build_parser().parse_args(["here"]).folder == "here"
 
 
+def test_folder_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tools.demo.cli import main
+
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / "file")])
+
+    assert f"the folder {tmp_path}/file cannot be made: File exists" in capsys.readouterr().err
+
+
 def test_script_explains_itself() -> None:
     done = subprocess.run(
         ["sh", str(REPOSITORY / "tools/demo.sh"), "--help"], capture_output=True, text=True, check=True

@@ -44,14 +44,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, search, draw, and say where everything lies."""
-    chosen = build_parser().parse_args(arguments)
+    parser = build_parser()
+    chosen = parser.parse_args(arguments)
     folder = Path(chosen.folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"the folder {folder} cannot be made: {error.strerror}")
     start = time.perf_counter()
 
     mlflow.set_tracking_uri(folder / STORE_FOLDER)
     mlflow.set_experiment(EXPERIMENT)
-    earlier = mlflow.search_runs(order_by=["start_time DESC"], max_results=1)
+    earlier = mlflow.search_runs(filter_string="tags.sweep IS NOT NULL", order_by=["start_time DESC"], max_results=1)
     sweep = 0 if earlier.empty else int(earlier["tags.sweep"][0]) + 1
 
     digits = read_digits()
