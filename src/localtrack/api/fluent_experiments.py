@@ -159,7 +159,7 @@ def page_size(max_results: int | None) -> int | None:
     """Return what to ask the store for: what goes beyond the longest page is cut from all results instead."""
     from localtrack.query.pages import MAX_RESULTS
 
-    return max_results if isinstance(max_results, int) and max_results <= MAX_RESULTS else None
+    return None if type(max_results) is int and max_results > MAX_RESULTS else max_results
 
 
 def check_experiment_id(experiment_id: object) -> str:
