@@ -205,10 +205,13 @@ def test_runs_are_ended_at_exit_although_one_cannot_be(
     assert broken.run_id in caplog.text
 
 
-def test_what_ended_is_not_kept(folder: Path) -> None:
-    for _ in range(5):
+def test_runs_that_ended_in_threads_are_not_kept(folder: Path) -> None:
+    def work() -> None:
         with localtrack.start_run():
             pass
+
+    for _ in range(5):
+        in_thread(work)
     assert len(active._open) <= 1
 
 
