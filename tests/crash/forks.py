@@ -82,6 +82,7 @@ class Forks:
 def _serve() -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
+    _warm_up()
     known: dict[str, Any] = {}
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -99,6 +100,27 @@ def _serve() -> None:
         if pid == 0:
             _become(known[name], question["arguments"])
         answers.write(f"{pid}\n")
+
+
+def _warm_up() -> None:
+    """Have PyArrow find its kernels and encodings here once, and not in each process. Its threads it begins anew there."""
+    import io
+
+    from localtrack.format.segment import (
+        SegmentInfo,
+        build_table,
+        fold_table,
+        merge_segments,
+        read_points,
+        write_segment,
+    )
+
+    info = SegmentInfo(run="0" * 32, writer="0" * 20, chunks=(0, 0))
+    table = build_table(["m"], [0, 0], number=[0, 1], step=[0, 1], timestamp_ms=[0, 1], value=[0.5, 1.5])
+    sinks = [io.BytesIO(), io.BytesIO()]
+    write_segment(sinks[0], iter([table]), info)
+    fold_table(read_points(sinks[0]))
+    write_segment(sinks[1], merge_segments([sinks[0]]), info)
 
 
 def _become(function: Any, arguments: dict[str, Any]) -> None:

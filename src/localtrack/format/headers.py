@@ -9,7 +9,17 @@ from typing import Any
 from localtrack.format.jsonlines import encode_record
 from localtrack.format.lines import CLOSED, FORMAT
 
-RESENT_NEVER = (b'["k"', b'["c"', b'["torn"', b'["Log"', b'["Points"', b'["Edits"', b'["Inbox"', b'["Closed"')
+RESENT_NEVER = (
+    b'["k"',
+    b'["fold"',
+    b'["c"',
+    b'["torn"',
+    b'["Log"',
+    b'["Points"',
+    b'["Edits"',
+    b'["Inbox"',
+    b'["Closed"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ def encode_closed(
         bytes_count: Where the line begins.
         crc: CRC-32 of all bytes before it.
         points: Points in the file.
-        more: What a run log adds: `chunks`, `points_all`, `fold`.
+        more: What a run log adds: `chunks`, `points_all`.
     """
     return encode_record([CLOSED, stamp, {"bytes": bytes_count, "crc": crc, "points": points, **(more or {})}])
 
@@ -85,10 +95,14 @@ def select_resent(data: bytes) -> bytes:
         data: What may be lost: whole lines, and torn ones with their markers. Key sets are defined anew by the new
             writer.
     """
-    lines = data.split(b"\n")
-    kept: list[bytes] = []
-    for number, line in enumerate(lines[:-1]):
-        is_torn = number + 1 < len(lines) and lines[number + 1].startswith(b'["torn"')
-        if line and not is_torn and not line.startswith(RESENT_NEVER):
-            kept.append(line + b"\n")
-    return b"".join(kept)
+    kept: list[tuple[int, bytes]] = []
+    offset = 0
+    for line in data.split(b"\n")[:-1]:
+        if line.startswith(b'["torn",') and line.endswith(b"]"):
+            start = offset - 1 - int(line[8:-1])
+            while kept and kept[-1][0] >= start:
+                kept.pop()
+        elif line and not line.startswith(RESENT_NEVER):
+            kept.append((offset, line + b"\n"))
+        offset += len(line) + 1
+    return b"".join(line for _, line in kept)

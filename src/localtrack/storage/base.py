@@ -89,7 +89,11 @@ class Appender(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Let go of the file and of what is owed: for the child of a fork, whose parent goes on writing."""
+        """Let go of the file and of what is owed: it was written elsewhere, or is somebody else's."""
+        ...
+
+    def abandon_after_fork(self) -> None:
+        """Let go of the file in the child of a fork, so that only the parent, which goes on writing, holds it."""
         ...
 
 

@@ -44,6 +44,7 @@ class LocalLog:
         "_span_synced",
         "_sync_failed",
         "_synced_folders",
+        "_syncing",
         "_torn",
         "_unsynced",
         "is_locked",
@@ -62,6 +63,7 @@ class LocalLog:
         self._lock = lock
         self._synced_folders = False
         self._sync_failed = False
+        self._syncing: set[int] = set()  # descriptors through which a sync goes on
         self._torn = 0  # bytes of a partial record at the end of the file
         self._crc = 0  # of all bytes before the span
         self._span: list[bytes] = []  # what was written since the last `c` record
@@ -144,9 +146,12 @@ class LocalLog:
         with self._lock:
             spans, items, start, fd = len(self._unsynced), len(self._span), self._span_start, self._fd
             # The owner may close its descriptor meanwhile; data can be synced through any descriptor of the file.
-            fd = os.dup(fd) if fd >= 0 else -1
-        if fd < 0:  # FileNotFoundError passes: a closed file that is gone was sealed or packed, durably
-            fd = os.open(self.path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            if fd >= 0:
+                with mapped_errors(f"Syncing {show_path(self.path)}"):
+                    fd = os.dup(fd)
+                self._syncing.add(fd)
+        if fd < 0:
+            fd = self._open_again()
         with mapped_errors(f"Syncing {show_path(self.path)}"):
             try:
                 os.fsync(fd)
@@ -154,6 +159,7 @@ class LocalLog:
                 self._sync_failed = True
                 raise
             finally:
+                self._syncing.discard(fd)
                 os.close(fd)
             if not self._synced_folders:
                 sync_folders_of(self.path, self._root)
@@ -173,13 +179,36 @@ class LocalLog:
         """See `Appender.close`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            with mapped_errors(f"Closing {show_path(self.path)}"):  # a network drive may report a lost write only here
-                os.close(fd)
+            with mapped_errors(f"Closing {show_path(self.path)}"):
+                try:
+                    os.close(fd)
+                except OSError:  # a network drive may tell only here, and only once, that a write was lost
+                    self._sync_failed = True
+                    raise
 
     def abandon(self) -> None:
-        """Let go of the file without a trace: for the child of a fork, whose parent goes on writing."""
-        self.close()
+        """See `Appender.abandon`."""
+        with contextlib.suppress(StorageError):  # what is owed is owed no more
+            self.close()
         self._span, self._unsynced = [], []
+
+    def abandon_after_fork(self) -> None:
+        """See `Appender.abandon_after_fork`."""
+        # A descriptor that stays open here would hold the parent's lock when the parent is dead.
+        for fd in self._syncing:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._syncing = set()
+        self.abandon()
+
+    def _open_again(self) -> int:
+        """Return a new descriptor of a file that its owner has closed."""
+        try:
+            return os.open(self.path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        except FileNotFoundError:
+            raise  # a closed file that is gone was sealed or packed, durably
+        except OSError as error:
+            raise to_storage_error(error, f"Syncing {show_path(self.path)}") from error
 
     def _write(self, data: bytes) -> None:
         """Write something small in front of, or behind, what was asked for."""

@@ -273,6 +273,10 @@ class ObjectLog:
         """See `Appender.abandon`."""
         self._lines, self._part = [], None
 
+    def abandon_after_fork(self) -> None:
+        """See `Appender.abandon_after_fork`."""
+        self.abandon()
+
 
 def _mtime_ms(item: dict[str, Any]) -> int:
     for name in ("mtime", "LastModified", "last_modified", "updated", "created"):

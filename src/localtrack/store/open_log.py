@@ -10,12 +10,13 @@ from typing import Any, Final, NamedTuple
 from localtrack.errors import StorageError
 from localtrack.format.headers import encode_closed, encode_header
 from localtrack.format.jsonlines import decode_json, encode_record, encode_value
+from localtrack.format.lines import LOG, read_lines
 from localtrack.format.metric_fold import Folds
 from localtrack.format.names import validate_key
 from localtrack.format.points import PointReader
 from localtrack.storage.base import Appender
 from localtrack.store.logparts import read_log
-from localtrack.store.site import Site, this_writer
+from localtrack.store.site import Site, discard_log, this_writer
 
 Point = tuple[str, float, int, int]
 """Key, value, timestamp in ms, step; checked."""
@@ -106,8 +107,12 @@ class OpenLog:
         data = self.file.recall()
         if data is None:
             data = read_log(site.storage, self.file.key)
+        if b'["torn",' in data:
+            records = read_lines(data, LOG).records
+        else:
+            records = decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")
         reader = PointReader(self.base_ms)
-        for record in reader.take_points(decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")):
+        for record in reader.take_points(records):
             if record[0] == "batch":
                 for point in record[2].get("points", []):
                     reader.take_point(point)
@@ -161,7 +166,6 @@ def create_open_log(
     try:
         file.append(b"".join([header, *lines]))
     except StorageError:
-        file.close()
-        site.storage.remove(key)
+        discard_log(site, file)
         raise
     return OpenLog(file, base_ms)

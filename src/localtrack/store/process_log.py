@@ -16,7 +16,7 @@ from localtrack.format.headers import encode_header, select_resent
 from localtrack.format.jsonlines import encode_record
 from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
-from localtrack.store.site import STILL_THERE_MS, Site, new_writer_id, retire_log, this_writer
+from localtrack.store.site import STILL_THERE_MS, Site, discard_log, new_writer_id, retire_log, this_writer
 
 
 class ProcessLog:
@@ -65,7 +65,7 @@ class ProcessLog:
         """Leave the parent's file to the parent."""
         self._lock = threading.Lock()
         if self._log is not None:
-            self._log.abandon()
+            self._log.abandon_after_fork()
             self._log = self.writer = None
 
     def _sync(self, log: Appender) -> None:
@@ -86,8 +86,7 @@ class ProcessLog:
         try:
             log.append(header)
         except StorageError:
-            log.close()
-            self._site.storage.remove(log.key)
+            discard_log(self._site, log)
             raise
         self._log, self.writer = log, writer
         syncer.add(log, self._recover)
@@ -107,6 +106,7 @@ class ProcessLog:
             if lost:
                 self._begin(self._site.clock()).append(lost)
             syncer.remove(log)
+            log.abandon()
 
 
 _alive: weakref.WeakSet[ProcessLog] = weakref.WeakSet()

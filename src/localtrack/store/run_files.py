@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from localtrack.errors import ErrorCode, StateError, StorageError
 from localtrack.format.documents import ExperimentDocument
-from localtrack.format.headers import select_resent
+from localtrack.format.headers import encode_closed, select_resent
 from localtrack.format.jsonlines import encode_record
 from localtrack.format.layout import chunk_name, log_name, run_folder
 from localtrack.format.lines import LOG, POINTS
+from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.points import count_points
 from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
@@ -38,6 +40,8 @@ class RunFiles:
         self.writer = ""
         """The id of the writer whose files these are; changes where the old ones cannot go on."""
         self.is_closed = False
+        self.is_alone = False
+        """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
         self._inbox = inbox
         self._is_in_new_folder = False
         self._stamp = stamp
@@ -76,8 +80,9 @@ class RunFiles:
         self._lock = threading.Lock()
         for log in (self._log, self._chunk):
             if log is not None:
-                log.file.abandon()
+                log.file.abandon_after_fork()
         self._log = self._chunk = None
+        self.is_alone = False
         self._direct_points_to(None)
 
     # -- before a write
@@ -150,6 +155,7 @@ class RunFiles:
         if lost_from is not None:
             log.next_set = lost_from.next_set
             log.remember(lost_from.sets, lost_from.definitions)
+        self.is_alone &= not self.writer
         self.writer, self._log, self._chunk, self._chunks_count = writer, log, None, 0
         self._points_count, self._last_ms, self._is_in_new_folder = points_count, now_ms, False
         syncer.add(log.file, partial(self._recover, log))
@@ -161,19 +167,25 @@ class RunFiles:
             self._close_chunk()
             syncer.hurry()  # what waits for a sync is kept in memory
         number, now_ms = self._chunks_count, self._clock()
-        chunk = create_open_log(
-            self.site,
-            f"{self.folder}/{chunk_name(self.writer, number)}",
-            self._lock,
-            kind=POINTS,
-            writer=self.writer,
-            base_ms=now_ms,
-            stamp=self._next_stamp(now_ms),
-            more={"run": self.run_id, "chunk": number, "first": self._points_count},
-        )
-        chunk.first_point = self._points_count
+        key = f"{self.folder}/{chunk_name(self.writer, number)}"
         if number == 0:
             self._log_points_count = self._points_count
+        try:
+            chunk = create_open_log(
+                self.site,
+                key,
+                self._lock,
+                kind=POINTS,
+                writer=self.writer,
+                base_ms=now_ms,
+                stamp=self._next_stamp(now_ms),
+                more={"run": self.run_id, "chunk": number, "first": self._points_count},
+            )
+        except StorageError:
+            if self.site.storage.exists(key):  # it could not be removed either: its number is used up
+                self._chunks_count = number + 1
+            raise
+        chunk.first_point = self._points_count
         self._chunk, self._chunks_count = chunk, number + 1
         syncer.add(chunk.file, partial(self._recover, chunk))
         self._direct_points_to(chunk, self.site.chunk_bytes)
@@ -227,13 +239,35 @@ class RunFiles:
     def _recover(self, failed: OpenLog, _file: Appender, _error: StorageError) -> None:
         """After a failed sync: write what may be lost to the log of a new writer, and go on there."""
         with self._lock:
-            if failed.file.take_unsynced():
+            if failed is self._log or failed is self._chunk or failed.file.take_unsynced():
                 old = [log for log in (self._log, self._chunk) if log is not None and log is not failed]
                 self._begin_log(lost_from=failed)
                 for log in old:
                     retire_log(log.file)
+                if self.is_closed:
+                    retire_log(self._close_log())
             syncer.remove(failed.file)
             failed.file.abandon()
+
+    def _close_log(self, *records: list[Any], folds: Folds | None = None) -> Appender:
+        """Append last records and the `Closed` record, in one write, and return the file, to be let go of."""
+        assert self._log is not None
+        file, now_ms = self._log.file, self._clock()
+        file.settle()
+        lines = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
+        if folds is not None:
+            lines += encode_record(["fold", encode_folds(folds)])
+        closed = encode_closed(
+            self._next_stamp(now_ms),
+            bytes_count=file.size + len(lines),
+            crc=zlib.crc32(lines, file.checksum()),
+            points=self._log_points_count if self._chunks_count else self._points_count,
+            more={"chunks": self._chunks_count, "points_all": self._points_count},
+        )
+        file.append(lines + closed, is_last=True)
+        self.is_closed, self._log = True, None
+        self._direct_points_to(None)
+        return file
 
 
 _alive: weakref.WeakSet[RunFiles] = weakref.WeakSet()

@@ -6,15 +6,13 @@ The path of one point (`log_point`) is the hottest of the package: one dictionar
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.documents import ExperimentDocument
-from localtrack.format.headers import encode_closed
 from localtrack.format.jsonlines import encode_record, encode_value, float_encoder
-from localtrack.format.metric_fold import Folds, combine_folds, encode_folds
+from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.names import MAX_INT64, MIN_INT64, validate_key
 from localtrack.format.run_fold import RunState
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
@@ -264,24 +262,9 @@ class RunWriter(RunFiles):
                 self._prepare(now_ms, for_points=False)
             log = self._log
             assert log is not None
-            file = log.file
-            file.settle()
+            log.file.settle()
             folds = self._fold(log, sealed)
-            lines = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
-            closed = encode_closed(
-                self._next_stamp(now_ms),
-                bytes_count=file.size + len(lines),
-                crc=zlib.crc32(lines, file.checksum()),
-                points=self._log_points_count if self._chunks_count else self._points_count,
-                more={
-                    "chunks": self._chunks_count,
-                    "points_all": self._points_count,
-                    "fold": None if folds is None else encode_folds(folds),
-                },
-            )
-            file.append(lines + closed, is_last=True)
-            self.is_closed, self._log = True, None
-            self._direct_points_to(None)
+            file = self._close_log(*records, folds=folds)
             size = file.size
         if not self.site.storage.can_append:
             file.sync()  # on an object store the end of a run is an acknowledgement
@@ -295,12 +278,8 @@ class RunWriter(RunFiles):
         if self._chunks_count and sealed is None:
             return None
         own = log.fold(self.site) if self._points_count else {}
-        return combine_folds([own, sealed]) if sealed else own
-
-    def forget_after_fork(self) -> None:
-        """See `RunFiles.forget_after_fork`."""
-        super().forget_after_fork()
-        self.is_alone = False
+        # After a failed sync these files are those of a new writer, and what was sealed is another's.
+        return combine_folds([own, sealed]) if sealed and self._chunks_count else own
 
 
 def _shortened(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -130,6 +131,14 @@ def _read_claimed(storage: Storage) -> bytes:
         time.sleep(0.02)
 
 
+def discard_log(site: Site, log: Appender) -> None:
+    """Remove a log that could not be begun. One that cannot be removed either stays, and readers see nothing in it."""
+    with contextlib.suppress(StorageError):
+        log.close()
+    with contextlib.suppress(StorageError):
+        site.storage.remove(log.key)
+
+
 def retire_log(log: Appender) -> None:
     """Let go of a log that its owner is done with, and sync it in the background once more."""
     from localtrack.storage.syncer import syncer
@@ -137,5 +146,5 @@ def retire_log(log: Appender) -> None:
     try:
         log.close()
     except StorageError:
-        syncer.hurry()  # its sync will fail too, and whoever owns it writes again what may be lost
+        syncer.hurry()  # its sync fails too, so that its owner writes again what may be lost
     syncer.retire(log)
