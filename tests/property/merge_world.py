@@ -37,7 +37,7 @@ Said = tuple[str, str, str, Any]
 
 @contextmanager
 def quiet_machine() -> Iterator[None]:
-    """Take away what makes two runs of one schedule differ: random ids, background threads, and waiting for the disk."""
+    """Take away what makes two runs of one schedule differ, and waiting: random ids, threads, the disk."""
     count = 0
 
     def chosen_bytes(length: int) -> bytes:

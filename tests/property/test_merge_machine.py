@@ -1,4 +1,4 @@
-"""Copies of a store go their own ways, then become one: the same in any order, with all that was acknowledged anywhere."""
+"""Copies of a store part and become one again: the same in any order, with all that was acknowledged anywhere."""
 
 from __future__ import annotations
 
