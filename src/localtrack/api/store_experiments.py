@@ -114,7 +114,7 @@ class ExperimentCalls:
 
     def set_experiment_tags(self, experiment_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags of an experiment."""
-        self._catalog.tag(experiment_id, {key: str(value) for key, value in tags.items()})
+        self._catalog.tag(experiment_id, {key: str(value) for key, value in tags.items()}, user=self._user)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         """Delete a tag of an experiment.
@@ -124,7 +124,7 @@ class ExperimentCalls:
         """
         if validate_key(key, "tag") not in self._catalog.find(experiment_id).tags:
             raise NotFoundError(f"Experiment {experiment_id} has no tag {key!r}.", code=ErrorCode.TAG_NOT_FOUND)
-        self._catalog.tag(experiment_id, {key: None})
+        self._catalog.tag(experiment_id, {key: None}, user=self._user)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Delete an experiment and so all its runs. It keeps its name, and can be restored."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from localtrack.format.documents import ExperimentDocument
-from localtrack.format.lines import EDITS, Lines, read_lines
+from localtrack.format.lines import EDITS, Lines, read_lines, reject_record
 
 _EXPERIMENT_OPS: Final = frozenset(["created", "renamed", "tagged", "deleted", "restored"])
 
@@ -94,14 +94,11 @@ def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
         return [], lines
     if lines.header["writer"] != writer:
         lines.problems.append(f"its header names another writer, {lines.header['writer']!r}")
-        return [], lines
     edits: list[Edit] = []
     for order, record in enumerate(lines.records):
         kind = record[0]
         if kind not in ("experiment", "runs", "tombstone"):
-            if type(kind) is str and kind[:1].isupper():
-                lines.newer = True
-                lines.problems.append(f"it holds a record {kind!r} that only a newer version of localtrack understands")
+            reject_record(lines, record)
             continue
         if len(record) != 3 or type(record[1]) is not int or not _is_sound(kind, record[2]):
             lines.problems.append(f"the record {str(record)[:60]} is damaged")
@@ -214,4 +211,6 @@ def _is_sound(kind: str, payload: Any) -> bool:
     if payload["op"] == "tagged":
         tags = payload.get("tags")
         return type(tags) is dict and all(value is None or type(value) is str for value in tags.values())
+    if payload["op"] == "created" and type(payload.get("generation")) is not int:
+        return False
     return payload["op"] not in ("created", "renamed") or type(payload.get("name")) is str

@@ -14,6 +14,13 @@ FORMAT: Final = 1
 LOG, POINTS, EDITS, INBOX, CLOSED = "Log", "Points", "Edits", "Inbox", "Closed"
 HEADERS: Final = frozenset([LOG, POINTS, EDITS, INBOX])
 
+KNOWN_TYPES: Final = (
+    HEADERS
+    | frozenset((CLOSED, "torn", "c", "k", "p", "fold", "run", "info", "param", "tag", "artifact", "batch"))
+    | frozenset(("experiment", "runs", "tombstone", "open", "close", "bye"))
+)
+"""All types of format 1, wherever they have their place."""
+
 Record = list[Any]
 
 
@@ -167,6 +174,16 @@ def _check_spans(lines: Lines, records: list[Record], data: bytes) -> None:
                 fits = False
             if not fits:
                 lines.problems.append(f"the checksum of the bytes {record[1:3]} does not fit")
+
+
+def reject_record(lines: Lines, record: Record) -> None:
+    """Report a record that has no place where it stands, unless it is of an unknown type that may be skipped."""
+    kind = record[0]
+    if type(kind) is int or kind in KNOWN_TYPES:
+        lines.problems.append(f"the record {str(record)[:60]} is damaged, or has no place here")
+    elif kind[:1].isupper():
+        lines.newer = True
+        lines.problems.append(f"it holds a record {kind!r} that only a newer version of localtrack understands")
 
 
 def encode_span(start: int, end: int, crc: int) -> bytes:

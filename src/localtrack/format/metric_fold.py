@@ -67,7 +67,7 @@ def parse_folds(document: Any) -> Folds:
             )
             for key, (count, last, step, timestamp_ms, least, most) in document.items()
         }
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError("the fold is damaged") from error
 
 

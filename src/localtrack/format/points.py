@@ -150,6 +150,9 @@ class PointReader:
         ):
             self.problems.append(f"the key set {str(record)[:60]} is damaged")
             return
+        if record[1] in self._sets:
+            self.problems.append(f"the key set {record[1]} is defined twice; the first definition counts")
+            return
         base_ms, base_step = record[3:] if len(record) == 5 else (self.base_ms, 0)
         self._sets[record[1]] = KeySet(tuple(record[2]), base_ms, base_step)
 

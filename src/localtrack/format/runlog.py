@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from localtrack.format.lines import LOG, Lines, read_lines
+from localtrack.format.lines import LOG, Lines, read_lines, reject_record
+from localtrack.format.metric_fold import Folds, parse_folds
 from localtrack.format.points import PointColumns, PointReader
+from localtrack.types import STATUSES
 
 STATE_KINDS: Final = frozenset(["run", "info", "param", "tag", "artifact"])
 _INFO_FIELDS: Final = frozenset(["status", "end_ms", "start_ms"])
@@ -31,6 +33,8 @@ class RunLog:
     lines: Lines
     changes: list[Change] = field(default_factory=list)
     points: PointColumns = field(default_factory=PointColumns)
+    folds: Folds | None = None
+    """What the writer says that all its points add up to; None if it did not say."""
     problems: list[str] = field(default_factory=list)
     greatest_stamp: int = 0
 
@@ -49,7 +53,6 @@ def read_run_log(data: bytes, *, writer: str, run_id: str | None = None) -> RunL
         return lines
     if header["writer"] != writer:
         lines.problems.append(f"its header names another writer, {header['writer']!r}")
-        return lines
     if not is_sound_log_header(header) or (run_id is not None and header["run"] != run_id):
         lines.problems.append("its header does not fit the run")
         return lines
@@ -97,10 +100,14 @@ def _with_batches_split(records: list[Any], reader: PointReader, problems: list[
 
 def _take_change(log: RunLog, index: int, record: list[Any]) -> None:
     kind = record[0]
+    if kind == "fold":
+        try:
+            log.folds = parse_folds(record[1])
+        except ValueError as error:
+            log.problems.append(str(error))
+        return
     if kind not in STATE_KINDS:
-        if kind[:1].isupper():
-            log.lines.newer = True
-            log.problems.append(f"it holds a record {kind!r} that only a newer version of localtrack understands")
+        reject_record(log.lines, record)
         return
     if len(record) != 3 or type(record[1]) is not int or not _is_sound(kind, record[2]):
         log.problems.append(f"the record {str(record)[:60]} is damaged")
@@ -123,9 +130,9 @@ def _is_sound(kind: str, payload: Any) -> bool:
             and type(payload.get("sha256")) is str
         )
     if kind == "run":
-        return type(payload.get("start_ms")) is int and type(payload.get("status")) is str
+        return type(payload.get("start_ms")) is int and payload.get("status") in STATUSES
     return all(
-        type(value) is int or (name == "end_ms" and value is None) or (name == "status" and type(value) is str)
+        type(value) is int or (name == "end_ms" and value is None) or (name == "status" and value in STATUSES)
         for name, value in payload.items()
         if name in _INFO_FIELDS
     )

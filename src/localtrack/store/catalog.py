@@ -116,7 +116,7 @@ class Catalog:
             ensure_experiment_file(self._site.storage, document)
             self._append(
                 ("created", {"name": name, "generation": document.generation, "user": user}, document.experiment_id),
-                *([("tagged", {"tags": checked_tags}, document.experiment_id)] if checked_tags else []),
+                *([("tagged", {"tags": checked_tags, "user": user}, document.experiment_id)] if checked_tags else []),
             )
             return self.find(document.experiment_id)
 
@@ -158,12 +158,12 @@ class Catalog:
                 )
             self._append(("renamed", {"name": name, "user": user}, experiment.experiment_id))
 
-    def tag(self, experiment_id: object, tags: Mapping[str, Any]) -> None:
+    def tag(self, experiment_id: object, tags: Mapping[str, Any], *, user: str = "") -> None:
         """Set tags of an experiment; a value of None deletes one."""
         checked = _validate_tags(tags)
         with self._lock:
             experiment = require_active(self.find(experiment_id), error=InvalidInputError)
-            self._append(("tagged", {"tags": checked}, experiment.experiment_id))
+            self._append(("tagged", {"tags": checked, "user": user}, experiment.experiment_id))
 
     def delete(self, experiment_id: object, *, user: str = "") -> None:
         """Delete an experiment and so its runs; one that is deleted already stays so."""

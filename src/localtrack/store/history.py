@@ -61,7 +61,8 @@ def read_writer_points(reading: RunReading, writer: str, key: str | None = None)
             raise FileVanishedError(file.name) from None
         except (FormatError, StorageError) as error:
             reading.note(file.name, str(error))
-            continue
+            reading.unsound.add(file.name)
+            return read_writer_points(reading, writer, key)  # its chunks count, where they are still there
         end = max(end, info.first + info.points)
     tables += [_to_table(points, first, key) for first, points in reading.chunk_points(writer)]
     tables = [table for table in tables if table.num_rows]

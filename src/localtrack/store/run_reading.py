@@ -15,7 +15,7 @@ from localtrack.errors import FormatError, StorageError
 from localtrack.format.jsonlines import decode_json
 from localtrack.format.layout import RUNS, RunFile, parse_run_file, run_folder
 from localtrack.format.lines import Lines
-from localtrack.format.metric_fold import Folds, combine_folds, parse_folds
+from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.points import PointColumns
 from localtrack.format.run_fold import RunState, fold_run
 from localtrack.format.runlog import RunLog, read_run_log
@@ -53,6 +53,8 @@ class RunReading:
         self.storage = storage
         self.folder = folder
         self.findings: list[Finding] = []
+        self.unsound: set[str] = set()
+        """Names of segments whose points were found unreadable."""
         self._load(entries)
 
     def _load(self, entries: list[Entry]) -> None:
@@ -111,8 +113,9 @@ class RunReading:
                 continue
             file = RunFile(name, "chunk", writer, number, number)
             points, lines, _ = read_chunk(self._read(name), file, run_id=self._run_id(writer))
-            self._take_problems(name, lines)
-            if lines.header is not None:
+            for problem in lines.problems:
+                self.note(name, problem)
+            if lines.header is not None and not lines.newer:
                 found.append((lines.header["first"], points))
         return found
 
@@ -127,7 +130,7 @@ class RunReading:
         covered: set[int] = set()
         for file in sorted(files, key=lambda f: (f.first - f.last, f.first, f.name)):
             chunks = set(range(file.first, file.last + 1))
-            if chunks <= covered:
+            if chunks <= covered or file.name in self.unsound:
                 continue
             try:
                 with self.storage.open(f"{self.folder}/{file.name}") as source:
@@ -143,6 +146,26 @@ class RunReading:
             covered |= chunks
             found.append((file, info))
         return found
+
+    def look_closely(self) -> None:
+        """Look at all points, for what only shows there: damaged chunks, chunks that are missing."""
+        self.steadily(RunReading._check_chunks)
+
+    def _check_chunks(self) -> None:
+        for writer in self.writers:
+            self._check_chunks_of(writer)
+
+    def _check_chunks_of(self, writer: str) -> None:
+        covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}
+        self.chunk_points(writer)
+        numbers = covered | set(self.writers[writer].chunks)
+        log = self.logs.get(writer)
+        closed = log.lines.closed if log is not None else None
+        wanted = max([*numbers, -1]) + 1
+        if closed is not None and type(closed.get("chunks")) is int:
+            wanted = max(wanted, closed["chunks"])
+        for number in sorted(set(range(wanted)) - numbers):
+            self.note(f"{writer}.{number}.points.jsonl", "the chunk is missing, and its points with it")
 
     def _sort_files(self, entries: list[Entry]) -> None:
         for name in gather_logs(entries):
@@ -199,11 +222,8 @@ class RunReading:
 
     def _fold_writer(self, writer: str) -> Folds:
         log = self.logs.get(writer)
-        if log is not None and log.lines.closed is not None and log.lines.closed.get("fold") is not None:
-            try:
-                return parse_folds(log.lines.closed["fold"])
-            except ValueError as error:
-                self.note(f"{writer}.jsonl", str(error))
+        if log is not None and log.lines.closed is not None and log.folds is not None:
+            return log.folds
         parts: list[Folds] = [log.points.fold()] if log is not None else []
         segments = self.sound_segments(writer)
         if segments and (any(info.keys is None for _, info in segments) or _do_overlap(segments)):

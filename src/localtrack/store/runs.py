@@ -261,6 +261,7 @@ class Runs:
     def report(self, run_id: str) -> RunReport:
         """Return everything that can be said of a run."""
         reading = self.read(run_id)
+        reading.look_closely()
         row = self.row(reading)
         liveness, silent_since_ms = judge_run(reading, now_ms=self._site.clock())
         return RunReport(row, liveness, silent_since_ms, tuple(reading.findings), reading.positions)

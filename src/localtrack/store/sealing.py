@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from localtrack.errors import FormatError
 from localtrack.format.jsonlines import decode_json
 from localtrack.format.layout import RunFile, chunk_name, parse_run_file, segment_name
-from localtrack.format.lines import POINTS, Lines, read_lines
+from localtrack.format.lines import POINTS, Lines, read_lines, reject_record
 from localtrack.format.metric_fold import Folds
 from localtrack.format.points import PointColumns, PointReader
 from localtrack.storage.base import Storage
@@ -244,9 +244,10 @@ def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tupl
     if lines.header is None:
         return PointColumns(), lines, []
     header = lines.header
+    if header["writer"] != file.writer:
+        lines.problems.append(f"its header names another writer, {header['writer']!r}")
     if (
-        header["writer"] != file.writer
-        or header.get("chunk") != file.first
+        header.get("chunk") != file.first
         or type(header.get("first")) is not int
         or (run_id is not None and header.get("run") != run_id)
     ):
@@ -257,11 +258,7 @@ def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tupl
     unknown = _take_points(reader, lines.records)
     lines.problems += reader.problems
     for record in unknown:
-        if type(record[0]) is str and record[0][:1].isupper():
-            lines.newer = True
-            lines.problems.append(
-                f"it holds a record {record[0]!r} that only a newer version of localtrack understands"
-            )
+        reject_record(lines, record)
     points = reader.columns
     if lines.closed is not None and lines.closed["points"] != len(points):
         lines.problems.append(f"it holds {len(points)} points where its end counts {lines.closed['points']}")
@@ -272,7 +269,8 @@ def _take_points(reader: PointReader, records: list[Any]) -> list[Any]:
     """Take all points of a chunk, fast where they are all of one key each."""
     key_sets = [record for record in records if record[0] == "k"]
     points = [record for record in records if type(record[0]) is int]
-    if len(key_sets) + len(points) == len(records) and all(type(k[1]) is int for k in key_sets):
+    numbers = {str(key_set[1]) for key_set in key_sets}
+    if len(key_sets) + len(points) == len(records) and len(numbers) == len(key_sets):
         single = PointReader(reader.base_ms)
         single.take_points(key_sets)
         if single.take_uniform(points):
