@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,4 +44,5 @@ def maintenance_lock(storage: Storage, name: str, *, timeout_s: float = 0.0) -> 
     try:
         yield
     finally:
-        lock.release()
+        with contextlib.suppress(OSError):  # what was to be done is done; the lock goes with the process at the latest
+            lock.release()
