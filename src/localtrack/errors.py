@@ -32,7 +32,6 @@ class ErrorCode(enum.StrEnum):
     ARTIFACT_NOT_FOUND = "artifact_not_found"
     TAG_NOT_FOUND = "tag_not_found"
     EXPERIMENT_EXISTS = "experiment_exists"
-    RUN_EXISTS = "run_exists"
     INVALID_NAME = "invalid_name"
     INVALID_VALUE = "invalid_value"
     INVALID_PATH = "invalid_path"

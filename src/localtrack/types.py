@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from localtrack.errors import ErrorCode
+
 DEFAULT_EXPERIMENT_ID: Final = "0"
 DEFAULT_EXPERIMENT_NAME: Final = "Default"
 
@@ -144,7 +146,7 @@ class Finding:
     """Which file, as a key inside the store."""
     what: str
     """One sentence."""
-    code: str = "damaged"
+    code: str = ErrorCode.DAMAGED
     severity: Literal["info", "warning", "error"] = "warning"
 
 

@@ -283,8 +283,8 @@ class Copies(RuleBasedStateMachine):
                     assert self.world.is_cut or report.files_copied == 0, "a second merge finds nothing to do"
                 twice.append(dump(union))
         if self.world.is_cut:  # a file may come before the record that describes it
-            for said in once:
-                for run in said["runs"].values():
+            for answers in once:
+                for run in answers["runs"].values():
                     del run["artifacts"]
         for said in (once, twice):
             for other in said[1:]:

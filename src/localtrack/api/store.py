@@ -236,7 +236,8 @@ class Store(ExperimentCalls, ArtifactCalls):
         if status not in STATUSES:
             raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
         reading = self._runs.read(run_id)
-        end_ms = reading.changed_ms if end_time is None else to_timestamp_ms(end_time)
+        last_sign_ms = max(reading.changed_ms, reading.state.start_ms)
+        end_ms = last_sign_ms if end_time is None else to_timestamp_ms(end_time)
         self._add_to_run(run_id, lambda writer: writer.set_info({"status": status, "end_ms": end_ms}))
 
     def rename_run(self, run_id: str, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.points import PointColumns
-from localtrack.store.run_reading import FileVanishedError, RunReading
+from localtrack.store.run_reading import RunReading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,8 +57,6 @@ def read_writer_points(reading: RunReading, writer: str, key: str | None = None)
                 # Segments that overlap come from different copies of the store; a number stands for the same point in
                 # both.
                 tables.append(read_points(source, key=key, from_number=end if info.first < end else 0))
-        except FileNotFoundError:
-            raise FileVanishedError(file.name) from None
         except (FormatError, StorageError) as error:
             reading.note(file.name, str(error))
             reading.unsound.add(file.name)

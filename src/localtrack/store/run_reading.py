@@ -42,10 +42,6 @@ class WriterFiles:
     segments: list[RunFile] = field(default_factory=list)
 
 
-class FileVanishedError(Exception):
-    """A file that was listed is gone: the folder must be listed again."""
-
-
 class RunReading:
     """A run as its folder was at one moment. Points are read when they are asked for."""
 
@@ -94,7 +90,7 @@ class RunReading:
         for _ in range(_TRIES):
             try:
                 return compute(self)
-            except FileVanishedError:
+            except FileNotFoundError:
                 self._load(self.storage.entries(self.folder))
         raise StorageError(f"The folder {self.storage.path(self.folder)} changes faster than it can be read.")
 
@@ -135,8 +131,6 @@ class RunReading:
             try:
                 with self.storage.open(f"{self.folder}/{file.name}") as source:
                     info = read_info(source)
-            except FileNotFoundError:
-                raise FileVanishedError(file.name) from None
             except (FormatError, StorageError) as error:
                 self.note(file.name, str(error))
                 continue
@@ -215,10 +209,7 @@ class RunReading:
             self.note(name, problem)
 
     def _read(self, name: str) -> bytes:
-        try:
-            return read_log(self.storage, f"{self.folder}/{name}")
-        except FileNotFoundError:
-            raise FileVanishedError(name) from None
+        return read_log(self.storage, f"{self.folder}/{name}")
 
     def _fold_writer(self, writer: str) -> Folds:
         log = self.logs.get(writer)
@@ -256,7 +247,7 @@ def read_folder(storage: Storage, folder: str) -> RunReading | None:
         entries = storage.entries(folder)
         try:
             reading = RunReading(storage, folder, entries)
-        except FileVanishedError:
+        except FileNotFoundError:
             continue
         return reading if reading.is_run or reading.findings else None
     raise StorageError(f"The folder {storage.path(folder)} changes faster than it can be read.")

@@ -223,8 +223,10 @@ class Runs:
             reading = read_folder(self._site.storage, folder)
             if reading is None:
                 continue
-            findings += reading.findings
-            if not reading.is_run or reading.is_newer or self._is_hidden(reading, edits):
+            if not reading.is_run or reading.is_newer:
+                findings += reading.findings  # whose it is cannot be told, so everybody should know
+                continue
+            if self._is_hidden(reading, edits):
                 continue
             state = reading.state
             if state.experiment_id not in edits.experiments:
@@ -233,7 +235,7 @@ class Runs:
                 )
             if experiment_ids is None or state.experiment_id in experiment_ids:
                 yield reading
-                findings += [f for f in reading.findings if f not in findings[-50:]]
+                findings += reading.findings
         if adopted:
             self._catalog.adopt(adopted.values())
 
