@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from localtrack.errors import FormatError
+from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
 from localtrack.format.layout import EDITS, EXPERIMENTS, RunFile, parse_run_file
 from localtrack.storage.base import Storage
@@ -15,7 +15,7 @@ from localtrack.storage.locks import maintenance_lock
 from localtrack.store.artifact_merging import merge_artifacts
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import gather_logs, list_logs, put_log, read_log
-from localtrack.store.run_reading import FileVanishedError, RunReading, list_run_folders
+from localtrack.store.run_reading import RunReading, list_run_folders
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
@@ -107,7 +107,7 @@ def _merge_run(target: Site, source: Storage, folder: str, inbox: Inbox, report:
     for _ in range(_TRIES):
         try:
             _merge_folder(target, source, folder, inbox, report)
-        except FileVanishedError:
+        except FileNotFoundError:
             continue  # sealed since the folder was listed; what was copied until then is found in place
         return
     report.findings.append(Finding(folder, "it changes faster than it can be copied; merge again"))
@@ -186,7 +186,7 @@ def _copy_segment(target: Storage, reading: RunReading, file: RunFile, report: M
             return False
         stream.commit(key)
     except FileNotFoundError:
-        raise FileVanishedError(file.name) from None
+        raise FileNotFoundError(file.name) from None
     finally:
         stream.discard()
     report.count_file(size)
@@ -202,7 +202,7 @@ def _read_listed(storage: Storage, folder: str, name: str) -> bytes:
     try:
         return read_log(storage, f"{folder}/{name}")
     except FileNotFoundError:
-        raise FileVanishedError(name) from None
+        raise FileNotFoundError(name) from None
 
 
 def _merge_log(
@@ -215,7 +215,7 @@ def _merge_log(
         return
     if relation == "diverged":
         problem = "neither copy is the beginning of the other; both stores are left as they are"
-        report.findings.append(Finding(key, problem, "diverged", "error"))
+        report.findings.append(Finding(key, problem, ErrorCode.DIVERGED, "error"))
         return
     if relation == "longer" and target.is_log_locked(key):
         report.findings.append(Finding(key, "a process is writing to the shorter copy; merge again when it has ended"))
