@@ -1,0 +1,93 @@
+"""Point records to columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from localtrack.format.points import PointColumns, PointReader
+
+
+def read(*records: list[Any], base_ms: int = 1_000) -> PointReader:
+    reader = PointReader(base_ms)
+    assert reader.take_points(records) == []
+    return reader
+
+
+def test_a_point_is_one_for_each_key_of_its_set() -> None:
+    reader = read(["k", 0, ["a"]], ["k", 1, ["a", "b"]], [0, 5, 1, 0.5], [1, 6, 2, 1, "NaN"])
+    *numbers, last = reader.columns
+    assert numbers == [("a", 1, 1_005, 0.5), ("a", 2, 1_006, 1.0)]
+    assert last[:3] == ("b", 2, 1_006)
+    assert math.isnan(last[3])
+    assert reader.problems == []
+
+
+def test_a_set_may_bring_its_own_bases() -> None:
+    reader = read(["k", 0, ["a"], 500_000, 70], [0, -3, 2, 1.0])
+    assert list(reader.columns) == [("a", 72, 499_997, 1.0)]
+
+
+def test_several_points_are_one_record() -> None:
+    reader = read(["k", 0, ["a"]], ["p", [[0, 0, 1, 1.0], [0, 0, 2, "-Infinity"]]])
+    assert list(reader.columns) == [("a", 1, 1_000, 1.0), ("a", 2, 1_000, -math.inf)]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        [1, 0, 0, 1.0],  # no such set
+        [0, 0, 0],
+        [0, 0, 0, 1.0, 2.0],
+        [0, 0.5, 0, 1.0],
+        [0, 0, None, 1.0],
+        [0, 0, True, 1.0],
+        [0, 0, 0, "nan"],
+        [0, 0, 0, True],
+        [0, 0, 0, None],
+        [0, 2**63 - 1, 0, 1.0],
+        [0, 0, 2**63, 1.0],
+    ],
+)
+def test_a_damaged_point_is_told_and_leaves_nothing(point: list[Any]) -> None:
+    reader = read(["k", 0, ["a"]], point, [0, 1, 1, 1.0])
+    assert list(reader.columns) == [("a", 1, 1_001, 1.0)]
+    assert len(reader.problems) == 1
+
+
+@pytest.mark.parametrize("keys", [["k", "0", ["a"]], ["k", 0, []], ["k", 0, "a"], ["k", 0, [1]], ["k", 0]])
+def test_a_damaged_key_set_is_told(keys: list[Any]) -> None:
+    reader = PointReader(0)
+    reader.take_points([keys, [0, 0, 0, 1.0]])
+    assert len(reader.columns) == 0
+    assert len(reader.problems) == 2
+
+
+def test_what_is_not_about_points_is_given_back() -> None:
+    tag = ["tag", 1, {"a": "b"}]
+    assert PointReader(0).take_points([["k", 0, ["a"]], tag, [0, 0, 0, 1.0]]) == [tag]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [[0, 0, 0, "NaN"], [1, 0, 0, 1.0, 2.0], [9, 0, 0, 1.0], [0, 0, 0, True], [0, 0.5, 0, 1.0], [0, 0, 2**63, 1.0]],
+)
+def test_the_fast_way_takes_all_or_nothing(odd: list[Any]) -> None:
+    sets = [["k", 0, ["a"]], ["k", 1, ["a", "b"]], ["k", 2, ["b"], 7, 5]]
+    plain = [[0, n, -n, n / 3] for n in range(50)] + [[2, n, n, n] for n in range(50)]
+    slow, fast = read(*sets, *plain), read(*sets)
+    assert fast.take_uniform(plain)
+    assert list(fast.columns) == list(slow.columns)
+    refusing = read(*sets)
+    assert not refusing.take_uniform([*plain, odd])
+    assert len(refusing.columns) == 0
+
+
+def test_columns_can_be_added_to_others() -> None:
+    one, other = read(["k", 0, ["a"]], [0, 0, 0, 1.0]).columns, read(["k", 0, ["b", "a"]], [0, 0, 0, 2.0, 3.0]).columns
+    total = PointColumns()
+    total.extend(one)
+    total.extend(other)
+    assert [(point[0], point[3]) for point in total] == [("a", 1.0), ("b", 2.0), ("a", 3.0)]
