@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -44,7 +46,7 @@ class ActiveRun:
         self._writer = writer
         self._on_error = on_error
         self._has_context = has_context
-        self._backlog: list[Callable[[], object]] = []
+        self._forget_backlog()
         self._lost_count = 0
         self._has_warned = False
         self._owner_pid = os.getpid()
@@ -106,7 +108,8 @@ class ActiveRun:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log params: all of them, or, if one is refused, none."""
-        self._do(lambda: self._writer.set_params(self._checked_params(params.items())))
+        kept = dict(params)  # a later try must not log what the caller has made of it
+        self._do(lambda: self._writer.set_params(self._checked_params(kept.items())))
 
     def set_tag(self, key: str, value: Any) -> None:
         """Set a tag. The last value counts."""
@@ -114,7 +117,8 @@ class ActiveRun:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags: all of them, or, if one is refused, none."""
-        self._do(lambda: self._writer.set_tags(self._checked_tags(tags.items())))
+        kept = dict(tags)
+        self._do(lambda: self._writer.set_tags(self._checked_tags(kept.items())))
 
     def delete_tag(self, key: str) -> None:
         """Delete a tag.
@@ -172,21 +176,21 @@ class ActiveRun:
         from localtrack.api.artifact_content import encode_text
 
         validate_artifact_path(artifact_file)
-        self._do(lambda: self._put_bytes(encode_text(text), artifact_file))
+        self._put_content(lambda: encode_text(text), artifact_file)
 
     def log_dict(self, dictionary: Any, artifact_file: str) -> None:
         """Write a dict or list as an artifact: YAML if the name ends so, else JSON."""
         from localtrack.api.artifact_content import encode_dict
 
         validate_artifact_path(artifact_file)
-        self._do(lambda: self._put_bytes(encode_dict(dictionary, artifact_file), artifact_file))
+        self._put_content(lambda: encode_dict(dictionary, artifact_file), artifact_file)
 
     def log_figure(self, figure: Any, artifact_file: str, *, save_kwargs: dict[str, Any] | None = None) -> None:
         """Write a Matplotlib or Plotly figure as an artifact, in the format that the name's ending says."""
         from localtrack.api.artifact_content import encode_figure
 
         validate_artifact_path(artifact_file)
-        self._do(lambda: self._put_bytes(encode_figure(figure, artifact_file, save_kwargs=save_kwargs), artifact_file))
+        self._put_content(lambda: encode_figure(figure, artifact_file, save_kwargs=save_kwargs), artifact_file)
 
     def log_image(
         self,
@@ -344,19 +348,23 @@ class ActiveRun:
 
     def _catch_up(self) -> None:
         """Make the calls that failed before, in order; raises when the store still cannot be written to."""
-        done = 0
-        try:
-            for call in self._backlog:
+        if os.getpid() != self._backlog_pid:  # what the parent could not log is left to the parent
+            self._forget_backlog()
+        with self._backlog_lock:
+            while self._backlog:
                 try:
-                    call()
+                    self._backlog[0]()
                 except StorageError:
                     raise
                 except LocaltrackError as error:
                     reporting.warn("a logging call of run %s was refused: %s", self.run_id, error)
-                done += 1
-        finally:
-            del self._backlog[:done]
-        self._has_warned = False
+                self._backlog.popleft()
+            self._has_warned = False
+
+    def _forget_backlog(self) -> None:
+        self._backlog: deque[Callable[[], object]] = deque()
+        self._backlog_lock = threading.Lock()  # held by whoever catches up; new calls are added without it
+        self._backlog_pid = os.getpid()
 
     def _add_late_context(self) -> None:
         from localtrack.api.context import dirty_tags
@@ -386,6 +394,15 @@ class ActiveRun:
         for local_path, artifact_path in plan:
             record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
             self._writer.note_artifact(record.path, record.bytes, record.sha256)
+
+    def _put_content(self, encode: Callable[[], bytes], artifact_path: str) -> None:
+        """Encode now, since a later try must not store what the caller has made of it, and put it in place."""
+        try:
+            data = encode()
+        except LocaltrackError as error:
+            self._fail(error, encode)
+            return
+        self._do(lambda: self._put_bytes(data, artifact_path))
 
     def _put_bytes(self, data: bytes, artifact_path: str) -> None:
         from localtrack.store.artifacts import put_bytes
