@@ -25,6 +25,7 @@ def test_the_independent_reader_finds_what_was_expected(case: Path) -> None:
     except Refused as refused:
         found = {"refused": [refused.finding.key, refused.finding.kind]}
     assert found == expected
+    assert json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)  # the signs of zeros, too
 
 
 def test_every_case_is_on_disk_and_none_besides() -> None:

@@ -28,6 +28,7 @@ from tests.independent.hand import (
     NOON_MS,
     A,
     B,
+    C,
     HandLog,
     HandStore,
     created,
@@ -81,21 +82,42 @@ def chunk_of_another_run() -> tuple[HandStore, Json]:
     return store, expected
 
 
-def _chunk_refused(data: bytes, kind: str) -> tuple[HandStore, Json]:
-    """A run with a chunk that this reader must not read: neither may it read the run."""
+def _chunk_refused(log: HandLog, kind: str) -> tuple[HandStore, Json]:
+    """A run whose chunk 0 this reader must not read: its points are missing, those of the log and chunk 1 are not."""
     store = HandStore()
     runs = bystander(store)
     store.log(LONG_FOLDER, long_log())
-    key = store.put(f"{LONG_FOLDER}/{A}.0.points.jsonl", data)
-    return store, a_store(runs, findings=[(key, kind)])
+    key = store.chunk(LONG_FOLDER, 0, log)
+    put_chunk(store, 1)
+    return store, a_store(runs | {LONG_RUN: long_run(1)}, findings=[(key, kind)])
 
 
 def chunk_of_newer_format() -> tuple[HandStore, Json]:
-    return _chunk_refused(HandLog("Points", A, format=2, run=LONG_RUN).data, "newer")
+    log = HandLog("Points", A, format=2, run=LONG_RUN, chunk=0, first=2)
+    return _chunk_refused(log.add(["k", 0, ["loss"]], [0, 1, 1, 0.5]).close(T, points=1), "newer")
 
 
 def chunk_with_unknown_upper_case_type() -> tuple[HandStore, Json]:
-    return _chunk_refused(long_chunk(0).add(["Packed", "something"]).data, "unknown_type")
+    return _chunk_refused(long_chunk(0).add(["Packed", "something"]).close(T, points=4), "unknown_type")
+
+
+def chunk_with_state() -> tuple[HandStore, Json]:
+    """Types of a run log in a chunk: damaged, and no reason not to read the points."""
+    store = HandStore()
+    runs = bystander(store)
+    store.log(LONG_FOLDER, long_log())
+    log = long_chunk(0).add(["tag", T + 5, {"a": "1"}], ["fold", {}])
+    key = store.chunk(LONG_FOLDER, 0, log)
+    return store, a_store(runs | {LONG_RUN: long_run(0)}, findings=[(key, "damaged")])
+
+
+def writer_in_header_of_chunk() -> tuple[HandStore, Json]:
+    """The chunk says that it is of another writer: its points count, as those of the writer in its name."""
+    store = HandStore()
+    runs = bystander(store)
+    store.log(LONG_FOLDER, long_log())
+    key = store.put(f"{LONG_FOLDER}/{A}.0.points.jsonl", long_chunk(0, B).data)
+    return store, a_store(runs | {LONG_RUN: long_run(0)}, findings=[(key, "name")])
 
 
 def _sealed(first: int, last: int, data: bytes, *chunks: int) -> tuple[HandStore, Json]:
@@ -225,6 +247,29 @@ def part_missing() -> tuple[HandStore, Json]:
     return store, a_store(runs | {RUN: the_run(values=(0.5,))}, findings=[(key, "name")])
 
 
+def writer_in_header_of_edits() -> tuple[HandStore, Json]:
+    """The edits say that they are of another writer: they count, as those of the writer in their name.
+
+    They tie with those of another log, and are the higher ones by their name alone.
+    """
+    store = HandStore()
+    runs = bystander(store)
+    store.edits(edit_runs(T + 21, "restored", run_id(1)), writer=B)
+    log = HandLog("Edits", A).add(edit_runs(T + 21, "deleted", run_id(1)))
+    key = store.put(f"edits/{EDITOR}.jsonl", log.data)
+    runs[run_id(1)]["lifecycle"] = "deleted"
+    return store, a_store(runs, findings=[(key, "name")])
+
+
+def inbox_of_newer_format() -> tuple[HandStore, Json]:
+    """Notices change no answer: whatever they are, they are ignored."""
+    store = HandStore()
+    runs = bystander(store)
+    store.put(f"inbox/{B}.jsonl", HandLog("Inbox", B, format=2).data)
+    store.put(f"inbox/{C}.jsonl", HandLog("Inbox", C).add(["Hello", "later"]).raw(b"[?]\n").data)
+    return store, a_store(runs)
+
+
 def edit_damaged() -> tuple[HandStore, Json]:
     store = HandStore()
     runs = bystander(store)
@@ -321,7 +366,7 @@ def closed_log_of_two_writers_cut() -> tuple[HandStore, Json]:
     store.log(FOLDER, ended(begun()))
     log = run_log(RUN, B, stamp=T + 20).add(["tag", T + 20, {"b": "1"}])
     kept = len(log.data)
-    log.add(["tag", T + 21, {"b": "2"}]).close(T + 22, points=0, points_all=0, chunks=0, fold=None)
+    log.add(["tag", T + 21, {"b": "2"}]).close(T + 22, points=0, points_all=0, chunks=0)
     store.put(f"{FOLDER}/{B}.jsonl", log.data[:kept])
     read = the_run(status="FINISHED", end_ms=T + 9, tags={"a": "1", "b": "1"})
     return store, a_store(runs | {RUN: read})
@@ -334,6 +379,8 @@ FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     chunk_of_another_run,
     chunk_of_newer_format,
     chunk_with_unknown_upper_case_type,
+    chunk_with_state,
+    writer_in_header_of_chunk,
     segment_cut,
     segment_cut_beside_its_chunks,
     segment_with_a_flipped_byte,
@@ -348,6 +395,8 @@ FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     only_an_empty_log,
     names_of_no_rule,
     part_missing,
+    writer_in_header_of_edits,
+    inbox_of_newer_format,
     edit_damaged,
     edits_header,
     edits_with_second_header,

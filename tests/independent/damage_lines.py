@@ -34,9 +34,9 @@ def the_run(*, values: tuple[float | None, ...] = (0.5, 0.25), **other: Any) -> 
     return a_run(tags={"a": "1"}, points=points, last={"loss": [value, step, at_ms]}) | other
 
 
-def ended(log: HandLog) -> HandLog:
+def ended(log: HandLog, *, fold: Json | None = None) -> HandLog:
     log.add(["info", T + 9, {"end_ms": T + 9, "status": "FINISHED"}])
-    return log.close(T + 10, points=2, points_all=2, chunks=0, fold=None)
+    return log.close(T + 10, points=2, points_all=2, chunks=0, fold=fold)
 
 
 FINISHED = {"status": "FINISHED", "end_ms": T + 9}
@@ -93,7 +93,7 @@ def bytes_behind_closed() -> tuple[HandStore, Json]:
 
 def wrong_count_in_closed() -> tuple[HandStore, Json]:
     log = begun()
-    return _case(log.close(T + 10, points=3, points_all=2, chunks=0, fold=None).data, the_run(), "count")
+    return _case(log.close(T + 10, points=3, points_all=2, chunks=0).data, the_run(), "count")
 
 
 def cut_within_closed_record() -> tuple[HandStore, Json]:
@@ -125,6 +125,30 @@ def unknown_upper_case_type() -> tuple[HandStore, Json]:
 def second_header() -> tuple[HandStore, Json]:
     """The header again: a type that is known, where it cannot stand."""
     return _with_line(begun().data.splitlines()[0])
+
+
+def edit_in_run_log() -> tuple[HandStore, Json]:
+    """A type of edits, where it cannot stand."""
+    return _with_line(f'["runs",1790000000003,{{"op":"deleted","runs":["{RUN}"],"time_ms":1}}]'.encode())
+
+
+def damage_before_the_header() -> tuple[HandStore, Json]:
+    """The header is the first line that can be read."""
+    return _case(b'["Log",{"base_ms":17\n' + begun().data, the_run(), "damaged")
+
+
+def fold_damaged() -> tuple[HandStore, Json]:
+    """One number is missing. It is a cache: what the points add up to is known without it."""
+    data = ended(begun(), fold={"loss": [2, 0.25, 2, T + 2, 0.25]}).data
+    return _case(data, the_run(**FINISHED), "damaged")
+
+
+def unknown_status_of_run() -> tuple[HandStore, Json]:
+    """The record that makes the run cannot be read: it is as if there was none."""
+    data = begun().data.replace(b'"status":"RUNNING"', b'"status":"BEGUN"')
+    store, expected = _case(data, the_run(user=""), "damaged")
+    expected["findings"] = sorted([*expected["findings"], [FOLDER, "no_run"]])
+    return store, expected
 
 
 def point_of_unknown_keys() -> tuple[HandStore, Json]:
@@ -214,6 +238,10 @@ LINE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     newer_format,
     unknown_upper_case_type,
     second_header,
+    edit_in_run_log,
+    damage_before_the_header,
+    fold_damaged,
+    unknown_status_of_run,
     point_of_unknown_keys,
     point_with_a_value_too_many,
     keys_given_twice,

@@ -51,7 +51,7 @@ def read_documents(store: Path, findings: list[Finding]) -> dict[str, dict[str, 
         key = f"experiments/{path.name}"
         if path.name.startswith(".tmp-"):
             continue
-        if path.suffix != ".json" or not is_experiment_id(path.stem):
+        if path.suffix != ".json" or not is_safe_name(path.stem):  # 9.1
             findings.append(Finding(key, "other"))
             continue
         try:
@@ -67,15 +67,15 @@ def read_documents(store: Path, findings: list[Finding]) -> dict[str, dict[str, 
     return documents
 
 
-def is_experiment_id(text: str) -> bool:
-    """9.1: decimal digits, or as in 4.2 rule 2."""
-    return (text.isascii() and text.isdigit()) or is_safe_name(text)
-
-
 def fold_experiments(
-    documents: dict[str, dict[str, Any]], edits: Edits, runs: list[RunFolder], findings: list[Finding]
+    documents: dict[str, dict[str, Any]],
+    edits: Edits,
+    runs: list[RunFolder],
+    *,
+    created_ms: int,
+    findings: list[Finding],
 ) -> dict[str, dict[str, Any]]:
-    """Return the experiments of a store by id (12.6)."""
+    """Return the experiments of a store, made at `created_ms`, by id (12.6)."""
     later: dict[str, str] = {}
     originals = {id_: document["name"] for id_, document in documents.items()}
     for _, type_, edit in edits.records:
@@ -116,6 +116,11 @@ def fold_experiments(
             "creation_ms": creation_ms,
             "last_update_ms": last_update_ms,
         }
+    default = experiments.get("0", {})
+    if default and default["creation_ms"] is None:  # no edit makes Default: it is as old as the store
+        default["creation_ms"] = created_ms
+        if default["last_update_ms"] is None:
+            default["last_update_ms"] = created_ms
     _settle_names(experiments, findings)
     return experiments
 
@@ -127,12 +132,14 @@ def _settle_names(experiments: dict[str, dict[str, Any]], findings: list[Finding
         created_ms = experiments[id_]["creation_ms"]
         return created_ms is None, created_ms or 0, id_
 
-    holders: dict[str, str] = {}
+    taken: set[str] = set()
     for id_ in sorted(experiments, key=seniority):
         name = experiments[id_]["name"]
-        if holders.setdefault(name, id_) != id_:
-            experiments[id_]["name"] = f"{name}~{id_[:6]}"
+        if name in taken:
+            short, long = f"{name}~{id_[:6]}", f"{name}~{id_}"
+            experiments[id_]["name"] = long if short in taken else short
             findings.append(Finding(f"experiments/{id_}.json", "same_name"))
+        taken.add(experiments[id_]["name"])
 
 
 def lifecycle(run: RunFolder, edits: Edits) -> str | None:

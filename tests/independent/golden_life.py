@@ -16,6 +16,7 @@ from tests.independent.hand import (
     created,
     edit,
     edit_runs,
+    experiment_id,
     run_id,
     run_log,
 )
@@ -122,6 +123,37 @@ def same_name() -> tuple[HandStore, Json]:
     }
     runs = {run_id(1): a_run(experiment_id=old, tags={"n": "1"}), run_id(2): a_run(experiment_id=new, tags={"n": "2"})}
     return store, a_store(runs, experiments, [(f"experiments/{new}.json", "same_name")])
+
+
+def same_name_as_default() -> tuple[HandStore, Json]:
+    """Default is as old as its store: it keeps its name. Where the short suffix is taken the whole id tells apart."""
+    store = HandStore()
+    lab = store.experiment("lab")
+    posing = store.experiment(f"Default~{lab[:6]}")
+    store.edits(
+        created(T + 10, f"Default~{lab[:6]}"), created(T + 20, "lab"), edit(T + 30, lab, "renamed", name="Default")
+    )
+    experiments = {
+        lab: an_experiment(f"Default~{lab}", T + 20, T + 30),
+        posing: an_experiment(f"Default~{lab[:6]}", T + 10),
+    }
+    return store, a_store({}, experiments, [(f"experiments/{lab}.json", "same_name")])
+
+
+def known_from_edits_alone() -> tuple[HandStore, Json]:
+    """The files of experiments were not copied, of one the edit that made it neither: it is shown under its id."""
+    store = HandStore()
+    made, changed = experiment_id("made"), experiment_id("changed")
+    store.edits(
+        created(T + 1, "made"),
+        edit(T + 2, changed, "tagged", tags={"a": "1"}),
+        edit(T + 3, changed, "deleted"),
+    )
+    experiments = {
+        made: an_experiment("made", T + 1),
+        changed: an_experiment(changed, None, T + 3, tags={"a": "1"}, lifecycle="deleted"),
+    }
+    return store, a_store({}, experiments)
 
 
 def removed_for_good() -> tuple[HandStore, Json]:

@@ -76,7 +76,10 @@ def short_run() -> tuple[HandStore, Json]:
 
 
 def last_values() -> tuple[HandStore, Json]:
-    """The last value is that of the greatest (step, timestamp, value); NaN counts as 0 and loses to a number."""
+    """The last value is that of the greatest (step, timestamp, value).
+
+    NaN counts as 0 and loses to a number, -0.0 loses to 0.0.
+    """
     store = HandStore()
     run = run_id(1)
     log = _began(run_log(run))
@@ -86,6 +89,9 @@ def last_values() -> tuple[HandStore, Json]:
         [0, 9, 1, 1.0, 1.0, 2.0, "NaN", "NaN", 0.0, "NaN"],
         [0, 10, 1, 1.0, 3.0, 1.0, -1.0, 1.0, "NaN", "NaN"],
         [0, 10, 1, 1.0, 2.0, 2.0, "NaN", "NaN", 0.0, "NaN"],
+        ["k", 2, ["nan_and_minus_zero", "zeros", "zeros_turned"]],
+        [2, 5, 1, -0.0, 0.0, -0.0],
+        [2, 5, 1, "NaN", -0.0, 0.0],
         ["k", 1, ["by_step"]],
         [1, 3, 2, -5.0],
     )
@@ -94,17 +100,22 @@ def last_values() -> tuple[HandStore, Json]:
     points += [["by_time", T + 9, 1, 1.0], ["by_time", T + 10, 1, 2.0], ["by_time", T + 10, 1, 3.0]]
     points += [["by_value", T + ms, 1, value] for ms in (9, 10) for value in (1.0, 2.0)]
     points += [["nan", T + ms, 1, "NaN"] for ms in (9, 10)]
+    points += [["nan_and_minus_zero", T + 5, 1, value] for value in (-0.0, "NaN")]
     points += [["nan_and_zero", T + ms, 1, value] for ms in (9, 10) for value in (0.0, "NaN")]
     points += [["nan_over_minus", T + ms, 1, value] for ms in (9, 10) for value in (-1.0, "NaN")]
     points += [["nan_under_plus", T + ms, 1, value] for ms in (9, 10) for value in (1.0, "NaN")]
+    points += [[key, T + 5, 1, value] for key in ("zeros", "zeros_turned") for value in (-0.0, 0.0)]
     last = {
         "by_step": [-5.0, 2, T + 3],
         "by_time": [3.0, 1, T + 10],
         "by_value": [2.0, 1, T + 10],
         "nan": ["NaN", 1, T + 10],
+        "nan_and_minus_zero": [-0.0, 1, T + 5],
         "nan_and_zero": [0.0, 1, T + 10],
         "nan_over_minus": ["NaN", 1, T + 10],
         "nan_under_plus": [1.0, 1, T + 10],
+        "zeros": [0.0, 1, T + 5],
+        "zeros_turned": [0.0, 1, T + 5],
     }
     return store, a_store({run: a_run(points=points, last=last)})
 
@@ -182,7 +193,7 @@ def rebased() -> tuple[HandStore, Json]:
 
 
 def names_of_runs() -> tuple[HandStore, Json]:
-    """A run's name is its tag: given twice, given by another writer, taken away."""
+    """A run's name is its tag: given twice, given by another writer, deleted (it keeps its name), given as ""."""
     store = HandStore()
     for number, tags in enumerate([["first", "second"], ["first", None], [""]], 1):
         log = _began(run_log(run_id(number)))
@@ -193,7 +204,7 @@ def names_of_runs() -> tuple[HandStore, Json]:
     store.log(f"runs/{DAY}/{run_id(1)}", other)
     runs = {
         run_id(1): a_run(name="third", tags={"mlflow.runName": "third"}),
-        run_id(2): a_run(),
+        run_id(2): a_run(name="first"),
         run_id(3): a_run(tags={"mlflow.runName": ""}),
     }
     return store, a_store(runs)

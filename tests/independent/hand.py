@@ -78,7 +78,10 @@ class HandLog:
         """A `c` record over all bytes from `start` on."""
         return self.add(["c", start, len(self.data), zlib.crc32(self.data[start:])])
 
-    def close(self, stamp: int, *, points: int, **more: Any) -> HandLog:
+    def close(self, stamp: int, *, points: int, fold: dict[str, Any] | None = None, **more: Any) -> HandLog:
+        """Add the last record, and before it what the points of the writer add up to, if that is given."""
+        if fold is not None:
+            self.add(["fold", fold])
         fields = {"bytes": len(self.data), "crc": zlib.crc32(self.data), "points": points}
         return self.add(["Closed", stamp, fields | more])
 

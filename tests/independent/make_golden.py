@@ -43,6 +43,8 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_life.deleted_and_restored,
     golden_life.renamed,
     golden_life.same_name,
+    golden_life.same_name_as_default,
+    golden_life.known_from_edits_alone,
     golden_life.removed_for_good,
 )
 DAMAGED = LINE_DAMAGES + FILE_DAMAGES

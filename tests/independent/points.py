@@ -40,7 +40,6 @@ class WriterPoints(NamedTuple):
     colliding: list[Point]
     """Points whose number another point has, which damage alone brings about."""
     findings: list[Finding]
-    refused: list[Finding]
 
     @property
     def points_count(self) -> int:
@@ -86,8 +85,7 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
         key: The key of the folder.
     """
     findings: list[Finding] = []
-    refused: list[Finding] = []
-    result = WriterPoints({}, [], findings, refused)
+    result = WriterPoints({}, [], findings)
     if log is not None:
         points, of_log = points_of_log(log)
         findings += of_log
@@ -95,7 +93,7 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
 
     counted_chunks: set[int] = set()
     for segment in sorted(
-        _read_segments(folder, writer, run=run, key=key, findings=findings, refused=refused),
+        _read_segments(folder, writer, run=run, key=key, findings=findings),
         key=lambda it: (it.first_chunk - it.last_chunk, it.first_chunk),
     ):
         chunks = set(range(segment.first_chunk, segment.last_chunk + 1))
@@ -114,8 +112,9 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
             continue
         chunk = read_log(folder, name, key=key, kind=CHUNK_KIND)
         findings += chunk.findings
-        if chunk.refused is not None:
-            refused.append(chunk.refused)
+        if chunk.refused is not None:  # its points are missing, the others are not (5.3)
+            findings.append(chunk.refused)
+            continue
         if chunk.header is None:
             continue
         if chunk.header["chunk"] != number or chunk.header["run"] != run:  # M7
@@ -127,7 +126,7 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
         if chunk.closed is None and number < highest:  # 7: only the highest may be open
             findings.append(Finding(chunk.key, "gap"))
 
-    if not findings and not (log is not None and log.findings) and not refused:
+    if not findings and not (log is not None and log.findings):
         expected = result.points_count
         if log is not None and log.closed is not None:
             expected = max(expected, log.closed["points_all"])
@@ -136,9 +135,7 @@ def read_writer_points(folder: Path, writer: str, log: Log | None, *, run: str, 
     return result
 
 
-def _read_segments(
-    folder: Path, writer: str, *, run: str, key: str, findings: list[Finding], refused: list[Finding]
-) -> list[_Segment]:
+def _read_segments(folder: Path, writer: str, *, run: str, key: str, findings: list[Finding]) -> list[_Segment]:
     segments = []
     for path in sorted(folder.glob(f"{writer}.*.parquet")):
         if not (match := SEGMENT_NAME.fullmatch(path.name)):
@@ -147,7 +144,7 @@ def _read_segments(
         try:
             segments.append(_read_segment(path, run=run, writer=writer, chunks=[int(match[2]), int(match[3])]))
         except _NewerSegmentError:
-            refused.append(Finding(here, "newer"))
+            findings.append(Finding(here, "newer"))
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
             findings.append(Finding(here, "segment"))
     return segments
@@ -194,9 +191,12 @@ def _history_rank(point: Point) -> tuple[Any, ...]:
 
 
 def last_rank(point: Point) -> tuple[Any, ...]:
-    """Order the points of one key so that the greatest has the last value: NaN is 0, and loses to a number in a tie."""
+    """Order the points of one key so that the greatest has the last value (12.4).
+
+    NaN is 0; in a tie a number wins over NaN, and 0.0 over -0.0.
+    """
     is_nan = math.isnan(point.value)
-    return point.step, point.timestamp_ms, 0.0 if is_nan else point.value, not is_nan
+    return point.step, point.timestamp_ms, 0.0 if is_nan else point.value, not is_nan, math.copysign(1, point.value)
 
 
 def fold(points: Iterable[Point]) -> dict[str, list[Any]]:

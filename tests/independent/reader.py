@@ -10,7 +10,7 @@ from tests.independent.runs import describe, read_run
 from tests.independent.words import Finding, Refused, is_int, parse_json
 
 KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs"}
-RESERVED = {"packs", "index", "sync", "quarantine", "locks", "registry.db"}
+RESERVED = {"packs", "index", "sync", "quarantine", "locks", "models", "registry.db"}
 
 
 def read_store(path: str | Path) -> dict[str, Any]:
@@ -43,11 +43,7 @@ def read_store(path: str | Path) -> dict[str, Any]:
     for folder in folders:
         if folder.run is not None and (stage := lifecycle(folder, edits)) is not None:
             runs[folder.run] = describe(folder, lifecycle=stage)
-    experiments = fold_experiments(documents, edits, folders, findings)
-    default = experiments.get("0", {})
-    if default and default["creation_ms"] is None:  # no edit makes Default: it is as old as the store
-        default["creation_ms"] = document["created_ms"]
-        default["last_update_ms"] = default["last_update_ms"] or document["created_ms"]
+    experiments = fold_experiments(documents, edits, folders, created_ms=document["created_ms"], findings=findings)
     return {
         "store": document["store"],
         "experiments": experiments,

@@ -91,12 +91,8 @@ def read_run(store: Path, key: str) -> RunFolder:
         log = at_home.get(writer)
         points = read_writer_points(folder, writer, log, run=run, key=key)
         result.findings += points.findings
-        refused += points.refused
         result.points += [*points.by_number.values(), *points.colliding]
         result.positions[writer] = (result.positions.get(writer, (0, 0))[0], points.points_count)
-    if refused:
-        result.findings += refused
-        return result
     result.run = run
     result.state = fold_state(at_home, key=key, findings=result.findings)
     result.state["artifacts"] = read_artifacts(folder, result, at_home)
@@ -128,28 +124,30 @@ def fold_state(logs: dict[str, Log], *, key: str, findings: list[Finding]) -> di
     info: dict[str, Any] = {}
     params: dict[str, str] = {}
     tags: dict[str, str | None] = {}
+    name = ""
     for type_, payload in in_order(logs):
         if type_ == "run" and created is None:
             created = payload
         if type_ == "info":
-            info |= {name: payload[name] for name in ("status", "start_ms", "end_ms") if name in payload}
+            info |= {part: payload[part] for part in ("status", "start_ms", "end_ms") if part in payload}
         parts = {"param": {"params": payload}, "tag": {"tags": payload}, "batch": payload}.get(type_, {})
-        for name, value in parts.get("params", {}).items():
-            if params.setdefault(name, value) != value:
+        for param, value in parts.get("params", {}).items():
+            if params.setdefault(param, value) != value:
                 findings.append(Finding(key, "param"))
         tags |= parts.get("tags", {})
+        given = parts.get("tags", {}).get("mlflow.runName")
+        name = name if given is None else given  # who deletes the tag leaves the name
     if created is None:
         findings.append(Finding(key, "no_run"))
         created = {"start_ms": min(log.header["base_ms"] for log in logs.values()), "status": "RUNNING", "user": ""}
-    kept = {name: value for name, value in sorted(tags.items()) if value is not None}
     return {
-        "name": kept.get("mlflow.runName", ""),
+        "name": name,
         "user": created.get("user", ""),
         "status": info.get("status", created["status"]),
         "start_ms": info.get("start_ms", created["start_ms"]),
         "end_ms": info.get("end_ms"),
         "params": dict(sorted(params.items())),
-        "tags": kept,
+        "tags": {tag: value for tag, value in sorted(tags.items()) if value is not None},
     }
 
 

@@ -153,12 +153,23 @@ def _closed_run_log(record: list[Any]) -> bool:
         and _closed(record)
         and is_count(it.get("chunks"))
         and is_count(it.get("points_all"))
-        and (it.get("fold", 0) is None or _is_folds(it.get("fold")))
     )
 
 
-def _is_folds(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(fold, list) and len(fold) == 6 for fold in value.values())
+def _fold(record: list[Any]) -> bool:
+    return len(record) == 2 and isinstance(record[1], dict) and all(map(_is_fold, record[1].values()))
+
+
+def _is_fold(value: Any) -> bool:
+    """6.5: count, last value, step, timestamp, least, greatest."""
+    return (
+        isinstance(value, list)
+        and len(value) == 6
+        and is_count(value[0])
+        and is_int(value[2])
+        and is_int(value[3])
+        and all(is_value(value[i]) for i in (1, 4, 5))
+    )
 
 
 EVERY_LOG: dict[str, Shape] = {
@@ -172,6 +183,7 @@ CHUNK: dict[str, Shape] = EVERY_LOG | {
         and all(is_int(base) for base in record[3:])
         and is_count(record[1])
         and isinstance(record[2], list)
+        and bool(record[2])
         and all(is_text(key) for key in record[2])
     ),
     "p": lambda record: len(record) == 2 and isinstance(record[1], list),
@@ -183,6 +195,10 @@ RUN_LOG: dict[str, Shape] = CHUNK | {
     "tag": lambda record: _is_tags(_payload(record)),
     "artifact": _artifact,
     "batch": _batch,
+    "fold": _fold,
     "Closed": _closed_run_log,
 }
 EDITS: dict[str, Shape] = EVERY_LOG | {"experiment": _experiment, "runs": _runs, "tombstone": _tombstone}
+HEADERS = {"Log", "Points", "Edits", "Inbox"}
+ALL_TYPES = HEADERS | RUN_LOG.keys() | EDITS.keys() | {"open", "close", "bye"}
+"""Where one of them has no place it is damaged, not unknown (5.3)."""

@@ -185,8 +185,12 @@ def _header_problems(key: str, record: list[Any]) -> Iterator[str]:
 
 
 def _fold_problems(store: Path, key: str) -> Iterator[str]:
-    """What a closed run log says of the points of its writer (6.5)."""
+    """What a closed run log says of the points of its writer (6.5). No fold stands in one that is not closed."""
     log = parse_log(_bytes(store, key), key=key, kind=RUN_LOG_KIND)
+    records = [record for _, record in log.records]
+    folds = [record[1] for record in records if record[0] == "fold"]
+    if len(folds) > (log.closed is not None) or (folds and records[-1][0] != "fold"):
+        yield "a fold stands elsewhere than before the end"
     if log.header is None or log.closed is None:
         return
     folder = store / key.rpartition("/")[0]
@@ -196,8 +200,8 @@ def _fold_problems(store: Path, key: str) -> Iterator[str]:
         yield f"it ended with {log.closed['points_all']} points, {len(found.by_number)} are there"
     if log.closed["points"] != len(points_of_log(log)[0]):
         yield "it does not hold as many points as its end says"
-    if log.closed["fold"] is not None and log.closed["fold"] != fold(found.by_number.values()):
-        yield "its points do not fold to what its end says"
+    if folds and folds[-1] != fold(found.by_number.values()):
+        yield "its points do not fold to what it says"
 
 
 def _segment_problems(path: Path) -> Iterator[str]:

@@ -102,11 +102,14 @@ def _with(record: list[Any], **fields: Any) -> list[Any]:
 LOG = _header(run_log("r"))
 CHUNK = _header(chunk("r", 0, 2))
 ARTIFACT = ["artifact", T, {"path": "a/b.csv", "bytes": 3, "sha256": SHA}]
-CLOSED = ["Closed", T, {"bytes": 5, "crc": 7, "points": 0, "chunks": 0, "points_all": 0, "fold": None}]
+CLOSED = ["Closed", T, {"bytes": 5, "crc": 7, "points": 0, "chunks": 0, "points_all": 0}]
+NEEDED_BY_READERS = {"format", "writer", "base_ms", "stamp", "run", "experiment_id", "experiment_name", "generation"}
+NEEDED_BY_READERS |= {"chunk", "first"}
 TOMBSTONE = ["tombstone", T, {"run": "r", "positions": {WRITER: [10, 2]}, "time_ms": T, "user": "ada"}]
 
 RIGHT: list[tuple[str, list[Any]]] = [
     ("run_log", LOG),
+    *(("run_log", _without(LOG, field)) for field in LOG[1] if field not in NEEDED_BY_READERS),
     ("run_log", _with(LOG, later=1)),
     ("run_log", ["run", T, {"start_ms": T, "status": "RUNNING", "user": "", "later": []}]),
     ("run_log", ["info", T, {}]),
@@ -123,7 +126,9 @@ RIGHT: list[tuple[str, list[Any]]] = [
     ("run_log", ["torn", 1]),
     ("run_log", ["c", 0, 2**40, 2**32 - 1]),
     ("run_log", CLOSED),
-    ("run_log", _with(CLOSED, fold={"a": [1, "NaN", 0, T, "NaN", "NaN"]})),
+    ("run_log", _with(CLOSED, later=1)),
+    ("run_log", ["fold", {}]),
+    ("run_log", ["fold", {"a": [1, "NaN", 0, T, "NaN", "NaN"], "b": [2, 0.5, -1, 0, "-Infinity", 7]}]),
     ("run_log", ["dataset", {"any": "thing"}, 3]),
     ("chunk", CHUNK),
     ("chunk", [0, 0, 0, 1.5]),
@@ -139,8 +144,8 @@ RIGHT: list[tuple[str, list[Any]]] = [
 ]
 
 WRONG: list[tuple[str, list[Any]]] = [
-    *(("run_log", _without(LOG, field)) for field in LOG[1]),
-    *(("chunk", _without(CHUNK, field)) for field in CHUNK[1]),
+    *(("run_log", _without(LOG, field)) for field in LOG[1] if field in NEEDED_BY_READERS),
+    *(("chunk", _without(CHUNK, field)) for field in CHUNK[1] if field in NEEDED_BY_READERS),
     ("run_log", CHUNK),
     ("chunk", LOG),
     ("run_log", _with(LOG, format=2)),
@@ -167,7 +172,8 @@ WRONG: list[tuple[str, list[Any]]] = [
         ("run_log", _with(ARTIFACT, path=path))
         for path in ("", "/a", "a/", "a//b", "..", "../a", "a/../b", ".", "a/.", "a\\b", "c:a", "a\0b", "a\nb")
     ),
-    *(("run_log", _with(ARTIFACT, path=path)) for path in ("nul", "a/CON/b", "Com1", "a.", "a /b")),
+    *(("run_log", _with(ARTIFACT, path=path)) for path in ("nul", "a/CON/b", "Com1.tar.gz", "a.", "a /b", ".tmp-a/b")),
+    ("run_log", _with(ARTIFACT, path="a/" + "b" * 256)),
     ("run_log", _with(ARTIFACT, bytes=-1)),
     ("run_log", _with(ARTIFACT, sha256=SHA[1:])),
     ("run_log", ["batch", T, {"points": [["k", 0, ["a"]]]}]),
@@ -187,8 +193,14 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("run_log", ["torn", 0]),
     ("run_log", ["c", 0, 5, 2**32]),
     ("run_log", ["Closed", T, {"bytes": 5, "crc": 7, "points": 0}]),
-    ("run_log", _with(CLOSED, fold={"a": ["NaN", 0, T, "NaN", "NaN", 1]})),
-    ("run_log", _with(CLOSED, fold={"a": [0, 0.5, 0, T, 0.5, 0.5]})),
+    *(("run_log", _without(CLOSED, field)) for field in CLOSED[2]),
+    ("run_log", ["fold", None]),
+    ("run_log", ["fold", T, {}]),
+    ("run_log", ["fold", {"a": ["NaN", 0, T, "NaN", "NaN", 1]}]),
+    ("run_log", ["fold", {"a": [0, 0.5, 0, T, 0.5, 0.5]}]),
+    ("run_log", ["fold", {"a": [1, 0.5, 0, T, 0.5]}]),
+    ("run_log", TOMBSTONE),
+    ("run_log", ["bye", 0]),
     ("run_log", ["Encrypted", {}]),
     ("run_log", ["_x", {}]),
     ("run_log", [None, 1]),
@@ -196,6 +208,8 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("run_log", []),
     ("chunk", ["tag", T, {"a": "1"}]),
     ("chunk", ["batch", T, {}]),
+    ("chunk", ["fold", {}]),
+    ("edits", ["tag", T, {"a": "1"}]),
     ("edits", [0, 0, 0, 1.5]),
     ("edits", _without(created(T, "lab"), "name")),
     ("edits", _without(created(T, "lab"), "generation")),
@@ -203,6 +217,7 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("edits", edit(T, "0", "tagged")),
     ("edits", edit(T, "0", "forgotten")),
     ("edits", edit(T, "A", "deleted")),
+    ("edits", edit(T, "1" * 65, "deleted")),
     ("edits", _with(edit_runs(T, "deleted", "a"), op="created")),
     ("edits", _with(edit_runs(T, "deleted", "a"), runs="a")),
     ("edits", _with(TOMBSTONE, positions={WRITER: [10]})),
