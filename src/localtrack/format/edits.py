@@ -119,7 +119,11 @@ def fold_edits(edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument
         state.experiments[document.experiment_id] = ExperimentState(
             document.experiment_id, document.name, document.generation, document.name
         )
-    for edit in sorted(edits, key=lambda edit: edit[:3]):
+    ordered = sorted(edits, key=lambda edit: edit[:3])
+    for edit in ordered:
+        if edit.kind == "experiment" and edit.payload["op"] == "created":
+            _add_experiment(state, edit.payload)  # says what a document says that is missing, also to edits before it
+    for edit in ordered:
         state.greatest_stamp = max(state.greatest_stamp, edit.stamp)
         if edit.kind == "experiment":
             _apply_to_experiment(state, edit)
@@ -153,17 +157,21 @@ def _seniority(experiment: ExperimentState) -> tuple[bool, int, str]:
     return experiment.created_ms is None, experiment.created_ms or 0, experiment.experiment_id
 
 
-def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
-    payload = edit.payload
-    experiment_id, op = payload["id"], payload["op"]
+def _add_experiment(state: EditsState, payload: dict[str, Any]) -> ExperimentState:
+    """Return the experiment of an edit; one whose document is missing gets what the edit says, for want of better."""
+    experiment_id = payload["id"]
     experiment = state.experiments.get(experiment_id)
     if experiment is None:
-        # The document is missing (a copy that was cut short): a `created` edit says the same, any other names it for
-        # want of better.
         name = str(payload.get("name", experiment_id))
-        experiment = state.experiments[experiment_id] = ExperimentState(
-            experiment_id, name, payload.get("generation", 0), name
-        )
+        experiment = ExperimentState(experiment_id, name, payload.get("generation", 0), name)
+        state.experiments[experiment_id] = experiment
+    return experiment
+
+
+def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
+    payload = edit.payload
+    op = payload["op"]
+    experiment = _add_experiment(state, payload)
     if op == "tagged":
         for key, value in payload["tags"].items():
             if value is None:
