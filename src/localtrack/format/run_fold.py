@@ -39,9 +39,7 @@ def fold_run(logs: Iterable[RunLog]) -> RunState:
     The experiment is that of the lowest `run` record's log, else of the log with the least base time.
     """
     ordered = sorted(logs, key=lambda log: (log.header["base_ms"], log.writer))
-    changes: list[Change] = ordered[0].changes
-    if len(ordered) > 1:
-        changes = sorted((change for log in ordered for change in log.changes), key=lambda change: change[:3])
+    changes = sorted((change for log in ordered for change in log.changes), key=lambda change: change[:3])
     creation = next((change for change in changes if change.kind == "run"), None)
     owner = ordered[0]
     if creation is not None:
