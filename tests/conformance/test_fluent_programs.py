@@ -16,6 +16,7 @@ import pytest
 from tests.conformance.fluent_programs import PROGRAMS
 
 import localtrack
+from localtrack.api.location import find_store_upward
 
 DRIVER = Path(__file__).with_name("fluent_driver.py")
 LIBRARIES = ("mlflow", "localtrack")
@@ -50,6 +51,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     source = Path(localtrack.__file__).parents[1]
     for library in LIBRARIES:
         folder = tmp_path_factory.mktemp(library)
+        assert find_store_upward(folder) is None, "that store would take in what the programs log"
         (folder / "programs.json").write_text(json.dumps(PROGRAMS))
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOCALTRACK_", "MLFLOW_"))}
         environment |= {"PYTHONPATH": str(source), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

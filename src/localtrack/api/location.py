@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Final
 
 from localtrack.api import environment
@@ -38,16 +39,19 @@ def resolve_store_path(explicit: str | os.PathLike[str] | None = None) -> str:
 def find_store_upward(start: str | os.PathLike[str]) -> str | None:
     """Return the nearest store: the folder itself, `ltruns` in it, then the same for each folder above.
 
+    Folders like `/tmp`, in which everybody may put things, are passed over on the way up: a store left there by anybody
+    would take in the runs of all programs below.
+
     Args:
         start: The folder to begin with.
 
     Returns:
         The absolute path of a folder that holds `localtrack.json`, or None.
     """
-    folder = os.path.abspath(start)
+    first = folder = os.path.abspath(start)
     while True:
         for candidate in (folder, os.path.join(folder, DEFAULT_FOLDER)):
-            if is_store_folder(candidate):
+            if is_store_folder(candidate) and (folder == first or not _is_for_everybody(folder)):
                 return candidate
         above = os.path.dirname(folder)
         if above == folder:
@@ -91,3 +95,9 @@ def format_store_uri(path: str) -> str:
     from pathlib import Path
 
     return Path(path).as_uri()
+
+
+def _is_for_everybody(folder: str) -> bool:
+    # The sticky bit tells /tmp from a project folder whose permissions are merely lax.
+    mode = os.stat(folder).st_mode
+    return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from localtrack.api import active, environment, fluent_experiments, fluent_store
+from localtrack.api import active, environment, fluent_experiments, fluent_store, location
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, empty; what fluent calls change is taken back at the end."""
+    above = location.find_store_upward(tmp_path)
+    assert above is None, f"the store {above} would take in what these tests log"
     monkeypatch.chdir(tmp_path)
     for variable in environment.VARIABLES:
         for name in filter(None, (variable.name, variable.twin)):

@@ -73,6 +73,22 @@ def test_the_nearest_store_upward(folder: Path) -> None:
     assert location.find_store_upward(top) == str(top)
 
 
+def test_a_store_in_a_folder_for_everybody_takes_in_nothing_below(folder: Path) -> None:
+    shared = folder / "tmp"
+    make_store(shared / "ltruns")
+    (shared / "work").mkdir()
+    shared.chmod(0o777)
+    assert location.find_store_upward(shared / "work") == str(shared / "ltruns")
+    shared.chmod(0o1777)
+    assert location.find_store_upward(shared / "work") is None
+    assert location.find_store_upward(shared) == str(shared / "ltruns")
+    nearer = make_store(shared / "work" / "ltruns")
+    assert location.find_store_upward(shared / "work") == str(nearer)
+    above = make_store(folder / "ltruns")
+    (shared / "other").mkdir()
+    assert location.find_store_upward(shared / "other") == str(above)
+
+
 def test_a_folder_without_its_marker_is_no_store(folder: Path) -> None:
     (folder / "ltruns" / "localtrack.json").mkdir(parents=True)
     assert location.find_store_upward(folder) is None

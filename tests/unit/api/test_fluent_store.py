@@ -57,10 +57,12 @@ def test_the_environment_decides_until_and_after_a_choice(folder: Path, monkeypa
     assert localtrack.get_tracking_uri() == (folder / "ltruns").as_uri()
 
 
-def test_a_program_that_changes_its_folder_keeps_its_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_changes_its_folder_keeps_its_store(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     with localtrack.start_run() as first:
         pass
-    monkeypatch.chdir("/")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert localtrack.get_run(first.run_id).info.status == "FINISHED"
 
 
