@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-from localtrack.errors import ErrorCode
+from localtrack.errors import ErrorCode, InvalidInputError
 
 DEFAULT_EXPERIMENT_ID: Final = "0"
 DEFAULT_EXPERIMENT_NAME: Final = "Default"
@@ -27,6 +27,28 @@ class RunStatus:
     FINISHED: Final = "FINISHED"
     FAILED: Final = "FAILED"
     KILLED: Final = "KILLED"
+
+    @staticmethod
+    def all_status() -> list[str]:
+        """Return every status."""
+        return list(STATUSES)
+
+    @staticmethod
+    def to_string(status: str) -> str:
+        """Return a status as text, which here it is."""
+        return status
+
+    @staticmethod
+    def from_string(status: str) -> str:
+        """Return the status of a name, else raise `InvalidInputError`."""
+        if status not in STATUSES:
+            raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
+        return status
+
+    @staticmethod
+    def is_terminated(status: str) -> bool:
+        """Return whether a run of this status has ended."""
+        return status in TERMINAL_STATUSES
 
 
 class ViewType:

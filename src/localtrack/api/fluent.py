@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from localtrack import reporting
 from localtrack.api import active, environment
 from localtrack.api.fluent_experiments import active_experiment_id, check_experiment_id, chosen_experiment_id
 from localtrack.api.fluent_store import active_store
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _NAME_TAG = "mlflow.runName"
 _NOTE_TAG = "mlflow.note.content"
 _PARENT_TAG = "mlflow.parentRunId"
-
-_log = logging.getLogger("localtrack")
 
 
 def start_run(
@@ -181,7 +179,7 @@ def get_artifact_uri(artifact_path: str | None = None) -> str:
         artifact_path: A file or folder among the artifacts; the folder of all by default.
     """
     if active.top() is None:
-        _log.warning("No active run found: a new one is started. If this is not intended, call start_run() first.")
+        reporting.warn("No active run found: a new one is started. If this is not intended, call start_run() first.")
     run_to_log_to()
     entry = active.top()
     assert entry is not None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal, overload
 
+from localtrack import reporting
 from localtrack.api.fluent_experiments import active_experiment_id, page_size
 from localtrack.api.fluent_store import active_store
 from localtrack.errors import ErrorCode, InvalidInputError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MAX_RESULTS = 100_000
 """How many runs a search returns by default. Source: SEARCH_MAX_RESULTS_PANDAS of mlflow.tracking.fluent."""
-
-_log = logging.getLogger("localtrack")
 
 
 @overload
@@ -91,7 +89,7 @@ def search_runs(
     )
     if page.findings:
         first = page.findings[0]
-        _log.warning(
+        reporting.warn(
             "%d findings in the store, so runs may be missing or incomplete here; the first: %s (%s)",
             len(page.findings),
             first.what,
@@ -115,7 +113,7 @@ def _experiments(
         for name in names:
             experiment = store.get_experiment_by_name(name)
             if experiment is None:
-                _log.warning("Cannot retrieve experiment by name %s", name)
+                reporting.warn("Cannot retrieve experiment by name %s", name)
             else:
                 found.append(experiment.experiment_id)
         return found

@@ -21,7 +21,7 @@ from localtrack.format.names import (
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
 from localtrack.storage.syncer import syncer
 from localtrack.store.run_writer import RunWriter
-from localtrack.types import STATUSES, Metric, Param, RunData, RunInfo, RunTag
+from localtrack.types import Metric, Param, RunData, RunInfo, RunStatus, RunTag
 
 if TYPE_CHECKING:
     from localtrack.api.store import Store
@@ -278,8 +278,7 @@ class ActiveRun:
         """
         if self._writer.is_closed:
             return
-        if status not in STATUSES:
-            raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
+        RunStatus.from_string(status)
         info = {
             "status": status,
             "end_ms": self._store.clock() if end_time is None else to_timestamp_ms(end_time),

@@ -23,7 +23,7 @@ from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.runs import RunReport, Runs
 from localtrack.store.site import Durability, Site, open_site
-from localtrack.types import DEFAULT_EXPERIMENT_ID, STATUSES, Finding, Run, ViewType
+from localtrack.types import DEFAULT_EXPERIMENT_ID, Finding, Run, RunStatus, ViewType
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,8 +233,7 @@ class Store(ExperimentCalls, ArtifactCalls):
             status: FINISHED, FAILED or KILLED.
             end_time: Milliseconds since 1970, UTC; by default the last change of the run's files.
         """
-        if status not in STATUSES:
-            raise InvalidInputError(f"{status!r} is not a status of a run.", hint=f"Use one of {', '.join(STATUSES)}.")
+        RunStatus.from_string(status)
         reading = self._runs.read(run_id)
         last_sign_ms = max(reading.changed_ms, reading.state.start_ms)
         end_ms = last_sign_ms if end_time is None else to_timestamp_ms(end_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from localtrack.format.arrow_columns import scalar
 from localtrack.format.segment_table import column, concat_points, key_rows, slice_pair
 
 if TYPE_CHECKING:
@@ -60,14 +61,13 @@ class DistinctCheck:
         return _differ(concat_points([self._kept, table]))
 
     def _keep(self, tail: pa.Table, *, old_kept: pa.Table | None, old_top_ms: int | None) -> None:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         self._last = tail.slice(tail.num_rows - 1)
         top_ms: int = pc.max(tail.column("timestamp_ms")).as_py()
         if old_top_ms is not None and old_top_ms > top_ms:
             return
-        kept = tail.filter(pc.equal(tail.column("timestamp_ms"), pa.scalar(top_ms)))
+        kept = tail.filter(pc.equal(tail.column("timestamp_ms"), scalar("int64", top_ms)))
         if old_top_ms == top_ms:
             if old_kept is None:
                 return
@@ -94,7 +94,7 @@ def _differ(table: pa.Table) -> bool:
     import pyarrow.compute as pc
 
     values = column(table, "value")
-    canonical: Any = pc.if_else(pc.is_nan(values), pa.scalar(float("nan")), values)
+    canonical: Any = pc.if_else(pc.is_nan(values), scalar("double", float("nan")), values)
     points = pa.table(
         {
             "key": column(table, "key").indices,

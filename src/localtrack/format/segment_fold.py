@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from localtrack.format.arrow_columns import scalar
 from localtrack.format.segment_info import MetricFold
 from localtrack.format.segment_table import column, compact_keys
 
@@ -35,9 +36,9 @@ def fold_table(table: pa.Table) -> dict[str, MetricFold]:
             "key": keys.indices,
             "step": column(table, "step"),
             "timestamp_ms": column(table, "timestamp_ms"),
-            "rank": pc.if_else(is_nan, pa.scalar(None, pa.int64()), rank),
+            "rank": pc.if_else(is_nan, scalar("int64", None), rank),
             # In "last" NaN stands with -0.0; which of the two it was is looked up afterwards.
-            "last_rank": pc.if_else(is_nan, _NEGATIVE_ZERO_RANK, rank),
+            "last_rank": pc.if_else(is_nan, scalar("int64", _NEGATIVE_ZERO_RANK), rank),
         }
     )
     totals = rows.group_by("key", use_threads=False).aggregate([("step", "count"), ("rank", "min"), ("rank", "max")])
@@ -47,7 +48,7 @@ def fold_table(table: pa.Table) -> dict[str, MetricFold]:
     last_rows, last_ranks = _keep_greatest(last_rows, "last_rank")
     real = last_rows.group_by("key", use_threads=False).aggregate([("rank", "count")]).sort_by("key")
     last_values = _rank_values(
-        pc.if_else(pc.equal(column(real, "rank_count"), pa.scalar(0)), pa.scalar(None, pa.int64()), last_ranks)
+        pc.if_else(pc.equal(column(real, "rank_count"), scalar("int64", 0)), scalar("int64", None), last_ranks)
     )
     return {
         key: MetricFold(*fold)
@@ -94,8 +95,7 @@ def _rank_values(ranks: Any) -> list[float]:
 
 def _flip_negative(integers: Any) -> Any:
     """Turn the bits of floats into integers in the order of the floats, and back."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    zero, mask = pa.scalar(0, pa.int64()), pa.scalar(_INT64_MAX, pa.int64())
+    zero, mask = scalar("int64", 0), scalar("int64", _INT64_MAX)
     return pc.if_else(pc.less(integers, zero), pc.bit_wise_xor(integers, mask), integers)

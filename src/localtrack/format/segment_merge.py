@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from localtrack.format.arrow_columns import true_column
 from localtrack.format.segment_read import SegmentFile
 from localtrack.format.segment_table import concat_points, key_indices, slice_pair, sort_points
 
@@ -86,5 +87,5 @@ def _without_repeats(table: pa.Table) -> pa.Table:
     new = pc.or_(pc.not_equal(*keys), pc.not_equal(*numbers))
     if pc.all(new, min_count=0).as_py():
         return table
-    flags = pa.chunked_array([pa.array([True]), *(new.chunks if isinstance(new, pa.ChunkedArray) else [new])])
+    flags = pa.chunked_array([true_column(), *(new.chunks if isinstance(new, pa.ChunkedArray) else [new])])
     return table.filter(flags).combine_chunks()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import FormatError
+from localtrack.format.arrow_columns import scalar
 from localtrack.format.segment_crc import check_footer, check_group
 from localtrack.format.segment_info import METADATA_KEY, SegmentInfo, parse_info
 from localtrack.format.segment_table import compact_keys, concat_points, key_rows, segment_schema
@@ -38,7 +39,6 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
     Raises:
         FormatError: With code `DAMAGED` if what was read is not sound, `NEWER_FORMAT` if it is of a later format.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     file = SegmentFile(source)
@@ -50,7 +50,7 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
         if key is not None:
             table = key_rows(table, key)
         if from_number > 0:
-            table = table.filter(pc.greater_equal(table.column("number"), pa.scalar(from_number)))
+            table = table.filter(pc.greater_equal(table.column("number"), scalar("int64", from_number)))
         tables.append(table)
     return concat_points(tables)
 

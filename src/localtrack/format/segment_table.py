@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidInputError
+from localtrack.format import arrow_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def build_table(
     if any(len(column) != len(index) or column.null_count for column in columns):
         raise InvalidInputError("The columns of points differ in length, or lack values.")
     try:
-        keys = pa.DictionaryArray.from_arrays(index, pa.array(key_names, pa.string()))
+        keys = pa.DictionaryArray.from_arrays(index, _texts(key_names))
     except (pa.ArrowInvalid, pa.ArrowIndexError) as error:
         raise InvalidInputError(f"A point has a key index outside of the {len(key_names)} key names.") from error
     return sort_points(pa.Table.from_arrays([keys, *columns], schema=segment_schema()))
@@ -98,8 +99,8 @@ def compact_keys(table: pa.Table) -> pa.Table:
     if ranked == names:
         return table
     rank_of = {name: rank for rank, name in enumerate(ranked)}
-    ranks = pa.array([rank_of.get(name, 0) for name in names], pa.int32())
-    keys = pa.DictionaryArray.from_arrays(ranks.take(keys.indices), pa.array(ranked, pa.string()))
+    ranks = arrow_columns.column("int32", [rank_of.get(name, 0) for name in names])
+    keys = pa.DictionaryArray.from_arrays(ranks.take(keys.indices), _texts(ranked))
     return table.set_column(0, table.schema.field("key"), keys)
 
 
@@ -129,10 +130,10 @@ def key_rows(table: pa.Table, key: str) -> pa.Table:
     import pyarrow.compute as pc
 
     keys = column(table, "key")
-    rank: int = pc.index(keys.dictionary, pa.scalar(key)).as_py()
+    rank: int = pc.index(keys.dictionary, arrow_columns.scalar("string", key).cast(pa.string())).as_py()
     if rank < 0:
         return table.slice(0, 0)
-    wanted = pa.scalar(rank, pa.int32())
+    wanted = arrow_columns.scalar("int32", rank)
     start: int = pc.index(keys.indices, wanted).as_py()
     return table.slice(start, pc.sum(pc.equal(keys.indices, wanted)).as_py())
 
@@ -191,3 +192,9 @@ def _ascends_within(index: Any, numbers: Any) -> bool:
 def slice_pair(values: Any) -> tuple[Any, Any]:
     """Return the entries without the last and without the first, so that each stands beside the one after it."""
     return values.slice(0, len(values) - 1), values.slice(1)
+
+
+def _texts(texts: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    return arrow_columns.column("string", texts).cast(pa.string())

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.query.columns import ColumnType, column
+from localtrack.format.arrow_columns import ColumnType, column
 from localtrack.types import Experiment, RunRow
 
 if TYPE_CHECKING:

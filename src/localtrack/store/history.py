@@ -9,6 +9,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from localtrack.errors import FormatError, StorageError
+from localtrack.format.arrow_columns import scalar, true_column
 from localtrack.format.points import PointColumns
 from localtrack.store.run_reading import RunReading
 
@@ -123,7 +124,7 @@ def _in_history_order(table: pa.Table) -> pa.Table:
             "step": column(table, "step"),
             "value": value,
             # Equal points have equal bits, but for NaN, of which JSON knows only one.
-            "bits": pc.if_else(pc.is_nan(value), pa.scalar(-1, pa.int64()), value.view(pa.int64())),
+            "bits": pc.if_else(pc.is_nan(value), scalar("int64", -1), value.view(pa.int64())),
         }
     )
     order = pc.sort_indices(ordering, sort_keys=[(name, "ascending") for name in ordering.column_names])
@@ -136,4 +137,4 @@ def _in_history_order(table: pa.Table) -> pa.Table:
         is_repeat = pc.and_(is_repeat, other)
     if not pc.any(is_repeat).as_py():
         return table
-    return table.filter(pa.concat_arrays([pa.array([True]), pc.invert(is_repeat)]))
+    return table.filter(pa.concat_arrays([true_column(), pc.invert(is_repeat)]))

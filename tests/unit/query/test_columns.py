@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from localtrack.query.columns import ColumnType, column
+from localtrack.format.arrow_columns import ColumnType, column
 
 ROOT = Path(__file__).parents[3]
 

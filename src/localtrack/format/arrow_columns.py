@@ -1,7 +1,7 @@
-"""Python values -> Arrow columns, without `pyarrow.array`.
+"""Python values -> Arrow columns and scalars, without `pyarrow.array` and `pyarrow.scalar`.
 
-That function imports pandas, where it is installed, to see whether it was given a series: 0.3 s of the first search of
-a process, more than all else together. Buffers are handed over here instead.
+Those import pandas, where it is installed, to see whether they were given a series: 0.3 s of the first search of a
+process, more than all else together, and an error while the interpreter ends. Buffers are handed over here instead.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,3 +40,15 @@ def _bitmap(values: Sequence[Any]) -> bytes:
     """Return Arrow's validity bits: one a value, the first value in the lowest bit of the first byte."""
     bits = "".join("0" if value is None else "1" for value in reversed(values))
     return int(bits, 2).to_bytes((len(values) + 7) // 8, "little")
+
+
+def scalar(kind: ColumnType, value: Any) -> pa.Scalar[Any]:
+    """Return one value, or null, as an Arrow scalar."""
+    return cast("pa.Scalar[Any]", column(kind, [value])[0])
+
+
+def true_column() -> pa.BooleanArray:
+    """Return one True."""
+    import pyarrow as pa
+
+    return cast("pa.BooleanArray", pa.Array.from_buffers(pa.bool_(), 1, [None, pa.py_buffer(b"\1")]))
