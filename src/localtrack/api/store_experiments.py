@@ -13,7 +13,7 @@ from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
 from localtrack.store.runs import Runs
 from localtrack.store.site import Site
-from localtrack.types import DEFAULT_EXPERIMENT_ID, Experiment, Finding, ViewType
+from localtrack.types import Experiment, Finding, ViewType
 
 if TYPE_CHECKING:
     from localtrack.query.pages import Page
@@ -141,17 +141,14 @@ class ExperimentCalls:
         )
 
     def _shown(self, experiment: ExperimentState) -> Experiment:
-        created_ms = experiment.created_ms
-        if created_ms is None and experiment.experiment_id == DEFAULT_EXPERIMENT_ID:
-            created_ms = self._site.document.created_ms
         return Experiment(
             experiment_id=experiment.experiment_id,
             name=experiment.name,
             artifact_location=self.storage.path("runs"),
             lifecycle_stage="deleted" if experiment.is_deleted else "active",
             tags=dict(experiment.tags),
-            creation_time=created_ms,
-            last_update_time=experiment.updated_ms or created_ms,
+            creation_time=experiment.created_ms,
+            last_update_time=experiment.created_ms if experiment.updated_ms is None else experiment.updated_ms,
         )
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.lines import EDITS, Lines, read_lines, reject_record
+from localtrack.types import DEFAULT_EXPERIMENT_ID
 
 _EXPERIMENT_OPS: Final = frozenset(["created", "renamed", "tagged", "deleted", "restored"])
 
@@ -107,12 +108,15 @@ def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
     return edits, lines
 
 
-def fold_edits(edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument]) -> EditsState:
+def fold_edits(
+    edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument], *, store_created_ms: int | None = None
+) -> EditsState:
     """Return what edits add up to, in whichever order they come.
 
     Args:
         edits: Of all files.
         documents: The experiments that have a document, by id.
+        store_created_ms: When the store was made: Default is as old, unless an edit says more.
     """
     state = EditsState()
     for document in documents.values():
@@ -132,6 +136,9 @@ def fold_edits(edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument
             state.runs.update(dict.fromkeys(edit.payload["runs"], lifecycle))
         else:
             _apply_tombstone(state, edit)
+    default = state.experiments.get(DEFAULT_EXPERIMENT_ID)
+    if default is not None and default.created_ms is None:
+        default.created_ms = store_created_ms
     tell_names_apart(state.experiments)
     return state
 

@@ -61,7 +61,8 @@ class Catalog:
             changed |= self._read_edit_files()
             if changed or self._state is None:
                 edits = (edit for _, edits, _, _ in self._edits.values() for edit in edits)
-                self._state = fold_edits(edits, {**self._adopted, **self._documents})
+                documents = {**self._adopted, **self._documents}
+                self._state = fold_edits(edits, documents, store_created_ms=self._site.document.created_ms)
             for name, (_, _, problems, is_newer) in self._edits.items():
                 if is_newer:
                     raise FormatError(

@@ -128,6 +128,18 @@ def test_of_two_experiments_with_one_name_the_older_keeps_it() -> None:
         assert state.experiments[younger].name == f"n~{younger[:6]}"
 
 
+def test_default_is_as_old_as_its_store_and_so_keeps_its_name() -> None:
+    default = ExperimentDocument("0", "Default")
+    edits = [
+        Edit(n, "w", n, "experiment", on("1", n, op, name=name, generation=0)[2])
+        for n, op, name in ((3, "created", "e"), (4, "renamed", "Default"))
+    ]
+    for created_ms, names in ((300, {"0": "Default", "1": "Default~1"}), (301, {"0": "Default~0", "1": "Default"})):
+        state = fold_edits(edits, {"0": default}, store_created_ms=created_ms)
+        assert {id_: experiment.name for id_, experiment in state.experiments.items()} == names
+        assert state.experiments["0"].created_ms == created_ms
+
+
 def test_a_name_that_a_third_has_is_not_given_to_the_second() -> None:
     state = fold(
         created("333333333", 1, "n~222222"),
