@@ -65,7 +65,6 @@ def _copy(target: tuple[Path, str], damage: tuple[str, int, int], folder: Path) 
     return root
 
 
-@pytest.mark.xfail(reason="the library differs where test_format_reader says so", strict=False)
 @given(target=st.sampled_from(_targets("runs/**/*.jsonl*") + _targets("edits/*")), damage=DAMAGE)
 def test_a_damaged_log_reads_alike(
     target: tuple[Path, str], damage: tuple[str, int, int], tmp_path_factory: pytest.TempPathFactory

@@ -28,9 +28,7 @@ def _digests(root: Path) -> dict[str, str]:
 
 
 # Where the library differs from FORMAT.md, or FORMAT.md does not say: case → why. Strict: who mends one takes it out.
-READ_OTHERWISE = {
-    "same_name_as_default": "Default is taken for one whose creation nobody knows (12.6: it is as old as its store)",
-}
+READ_OTHERWISE: dict[str, str] = {}
 NOT_REPORTED = {
     "closed_chunk_cut": "an open chunk below the highest (7) is not looked for",
     "part_missing": "parts beyond the first missing number are ignored without a word; FORMAT.md does not say",

@@ -158,7 +158,7 @@ def lifecycle(run: RunFolder, edits: Edits) -> str | None:
                     so_far = covered.get(writer, (0, 0))
                     covered[writer] = max(size, so_far[0]), max(points, so_far[1])
     is_covered = bool(covered) and all(
-        writer in covered and size <= covered[writer][0] and points <= covered[writer][1]
+        size <= covered.get(writer, (0, 0))[0] and points <= covered.get(writer, (0, 0))[1]
         for writer, (size, points) in run.positions.items()
     )
     return None if is_covered else stage

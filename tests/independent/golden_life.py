@@ -164,6 +164,7 @@ def removed_for_good() -> tuple[HandStore, Json]:
     for number in (other_writer,):
         log = run_log(run_id(number), B, stamp=T + 2).add(["tag", T + 2, {"from": "b2"}])
         store.log(f"runs/{DAY}/{run_id(number)}", log)
+    store.put(f"runs/{DAY}/{run_id(copied_back)}/{C}.jsonl", b'["Log",{"torn":')  # holds nothing: hidden as well
     points = chunk(run_id(more_points), 0, 0).add(["k", 0, ["loss"]], [0, 1, 1, 0.5], [0, 2, 2, 0.25])
     store.chunk(f"runs/{DAY}/{run_id(more_points)}", 0, points)
 

@@ -37,11 +37,13 @@ def read_store(path: str | Path) -> dict[str, Any]:
     findings += edits.findings
     documents = read_documents(store, findings)
     folders = [read_run(store, key) for key in _run_keys(store, findings)]
-    for folder in folders:
-        findings += folder.findings
     runs = {}
     for folder in folders:
-        if folder.run is not None and (stage := lifecycle(folder, edits)) is not None:
+        stage = lifecycle(folder, edits)
+        if folder.run is not None and stage is None:  # removed for good: nobody asks what is wrong with it
+            continue
+        findings += folder.findings
+        if folder.run is not None and stage is not None:
             runs[folder.run] = describe(folder, lifecycle=stage)
     experiments = fold_experiments(documents, edits, folders, created_ms=document["created_ms"], findings=findings)
     return {

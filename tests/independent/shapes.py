@@ -148,12 +148,7 @@ def _closed(record: list[Any]) -> bool:
 
 def _closed_run_log(record: list[Any]) -> bool:
     it = _payload(record)
-    return (
-        it is not None
-        and _closed(record)
-        and is_count(it.get("chunks"))
-        and is_count(it.get("points_all"))
-    )
+    return it is not None and _closed(record) and is_count(it.get("chunks")) and is_count(it.get("points_all"))
 
 
 def _fold(record: list[Any]) -> bool:
