@@ -30,8 +30,6 @@ def _digests(root: Path) -> dict[str, str]:
 # Where the library differs from FORMAT.md, or FORMAT.md does not say: case → why. Strict: who mends one takes it out.
 READ_OTHERWISE: dict[str, str] = {}
 NOT_REPORTED = {
-    "closed_chunk_cut": "an open chunk below the highest (7) is not looked for",
-    "part_missing": "parts beyond the first missing number are ignored without a word; FORMAT.md does not say",
     "segment_with_a_flipped_byte": "damage of points shows when they are read, and metric_history tells nobody",
 }
 

@@ -51,6 +51,16 @@ def _unsealed_without(numbers: tuple[int, ...], kind: str, reported: str) -> tup
     return store, expected
 
 
+def log_emptied() -> tuple[HandStore, Json]:
+    """The log of a writer is empty, its chunk is there: the first points are missing, and the run's state is."""
+    store = HandStore()
+    runs = bystander(store)
+    store.log(LONG_FOLDER, long_log(B))
+    key = store.put(f"{LONG_FOLDER}/{A}.jsonl", b"")
+    put_chunk(store, 0)
+    return store, a_store(runs | {LONG_RUN: long_run(0)}, findings=[(key, "gap")])
+
+
 def chunk_missing() -> tuple[HandStore, Json]:
     store, expected = _unsealed_without((0, 2), "gap", f"{A}.jsonl")
     del store.files[f"{LONG_FOLDER}/{A}.1.points.jsonl"]
@@ -244,7 +254,7 @@ def part_missing() -> tuple[HandStore, Json]:
     lines = begun().data.splitlines(keepends=True)
     store.put(f"{LOG}.part00000000", b"".join(lines[:-1]))
     key = store.put(f"{LOG}.part00000002", lines[-1])
-    return store, a_store(runs | {RUN: the_run(values=(0.5,))}, findings=[(key, "name")])
+    return store, a_store(runs | {RUN: the_run(values=(0.5,))}, findings=[(key, "other")])
 
 
 def writer_in_header_of_edits() -> tuple[HandStore, Json]:
@@ -373,6 +383,7 @@ def closed_log_of_two_writers_cut() -> tuple[HandStore, Json]:
 
 
 FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
+    log_emptied,
     chunk_missing,
     last_chunk_missing,
     closed_chunk_cut,

@@ -76,8 +76,8 @@ class Log:
     """Why this reader must not read it: a chunk alone, with a run log the run, with edits the store (5.3)."""
 
 
-def read_bytes(folder: Path, name: str) -> tuple[bytes, list[str]]:
-    """Return the bytes of the log `name`, put together from its parts if need be (5.4), and the names of findings."""
+def read_bytes(folder: Path, name: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """Return the bytes of the log `name`, put together from its parts if need be (5.4), and odd files among those."""
     plain = folder / name
     parts = {path.name for path in folder.glob(f"{name}.part*")}
     joined = b""
@@ -86,21 +86,21 @@ def read_bytes(folder: Path, name: str) -> tuple[bytes, list[str]]:
         joined += (folder / f"{name}.part{number:08d}").read_bytes()
         parts.discard(f"{name}.part{number:08d}")
         number += 1
-    beyond_a_gap = sorted(parts)
+    odd = [(part, "other") for part in sorted(parts)]  # beyond the first number missing: no rule takes them in
     if not plain.exists():
-        return joined, beyond_a_gap
+        return joined, odd
     data = plain.read_bytes()
     shorter, longer = sorted((data, joined), key=len)
     if not longer.startswith(shorter):  # 12.2
-        return data, [*beyond_a_gap, name]
-    return longer, beyond_a_gap
+        return data, [*odd, (name, "name")]
+    return longer, odd
 
 
 def read_log(folder: Path, name: str, *, key: str, kind: Kind) -> Log:
     """Read one log. `key` is the key of the folder."""
-    data, odd_names = read_bytes(folder, name)
+    data, odd_files = read_bytes(folder, name)
     log = parse_log(data, key=f"{key}/{name}", kind=kind)
-    log.findings.extend(Finding(f"{key}/{odd}", "name") for odd in odd_names)
+    log.findings.extend(Finding(f"{key}/{odd}", what) for odd, what in odd_files)
     writer = name.split(".")[0]
     if log.header is not None and log.header["writer"] != writer:  # M7; what it says still counts, as the file's writer
         log.findings.append(Finding(log.key, "name"))

@@ -104,6 +104,7 @@ class RunReading:
         """Return the number of the first point, and the points, of each chunk that no sound segment covers."""
         covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}
         found: list[tuple[int, PointColumns]] = []
+        highest = max([*covered, *self.writers[writer].chunks, -1])
         for number, name in sorted(self.writers[writer].chunks.items()):
             if number in covered:
                 continue
@@ -111,6 +112,8 @@ class RunReading:
             points, lines, _ = read_chunk(self._read(name), file, run_id=self._run_id(writer))
             for problem in lines.problems:
                 self.note(name, problem)
+            if lines.header is not None and lines.closed is None and number < highest:
+                self.note(name, "it is not closed although a later chunk was begun: its end is missing")
             if lines.header is not None and not lines.newer:
                 found.append((lines.header["first"], points))
         return found
@@ -142,7 +145,7 @@ class RunReading:
         return found
 
     def look_closely(self) -> None:
-        """Look at all points, for what only shows there: damaged chunks, chunks that are missing."""
+        """Look at all points, for what only shows there: damaged chunks, chunks and points that are missing."""
         self.steadily(RunReading._check_chunks)
 
     def _check_chunks(self) -> None:
@@ -151,7 +154,7 @@ class RunReading:
 
     def _check_chunks_of(self, writer: str) -> None:
         covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}
-        self.chunk_points(writer)
+        chunks = [(first, first + len(points)) for first, points in self.chunk_points(writer)]
         numbers = covered | set(self.writers[writer].chunks)
         log = self.logs.get(writer)
         closed = log.lines.closed if log is not None else None
@@ -160,6 +163,14 @@ class RunReading:
             wanted = max(wanted, closed["chunks"])
         for number in sorted(set(range(wanted)) - numbers):
             self.note(f"{writer}.{number}.points.jsonl", "the chunk is missing, and its points with it")
+        segments = [(info.first, info.first + info.points) for _, info in self.sound_segments(writer)]
+        end = len(log.points) if log is not None else 0
+        points_all = closed.get("points_all") if closed is not None else None
+        whole = [(points_all, points_all)] if type(points_all) is int else []
+        for first, behind in sorted(segments + chunks) + whole:
+            if first > end:  # M4
+                self.note(f"{writer}.jsonl", f"the points {end} to {first - 1} of its writer are missing")
+            end = max(end, behind)
 
     def _sort_files(self, entries: list[Entry]) -> None:
         for name in gather_logs(entries):
