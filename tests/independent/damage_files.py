@@ -61,6 +61,15 @@ def log_emptied() -> tuple[HandStore, Json]:
     return store, a_store(runs | {LONG_RUN: long_run(0)}, findings=[(key, "gap")])
 
 
+def point_given_twice_before_chunks() -> tuple[HandStore, Json]:
+    """A line of the log is there twice: the numbers of its points are those of points in the chunk."""
+    store = HandStore()
+    runs = bystander(store)
+    key = store.log(LONG_FOLDER, long_log().add([0, 0, 0, 1.0, 0.0]))
+    put_chunk(store, 0)
+    return store, a_store(runs | {LONG_RUN: long_run(0)}, findings=[(key, "gap")])
+
+
 def chunk_missing() -> tuple[HandStore, Json]:
     store, expected = _unsealed_without((0, 2), "gap", f"{A}.jsonl")
     del store.files[f"{LONG_FOLDER}/{A}.1.points.jsonl"]
@@ -384,6 +393,7 @@ def closed_log_of_two_writers_cut() -> tuple[HandStore, Json]:
 
 FILE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     log_emptied,
+    point_given_twice_before_chunks,
     chunk_missing,
     last_chunk_missing,
     closed_chunk_cut,

@@ -164,11 +164,19 @@ class RunReading:
         for number in sorted(set(range(wanted)) - numbers):
             self.note(f"{writer}.{number}.points.jsonl", "the chunk is missing, and its points with it")
         segments = [(info.first, info.first + info.points) for _, info in self.sound_segments(writer)]
+        self._check_numbers(writer, sorted(segments + chunks))
+
+    def _check_numbers(self, writer: str, spans: list[tuple[int, int]]) -> None:
+        """Look whether the points of a writer are all there (M4), given the numbers of those in chunks and segments."""
+        log = self.logs.get(writer)
         end = len(log.points) if log is not None else 0
-        points_all = closed.get("points_all") if closed is not None else None
-        whole = [(points_all, points_all)] if type(points_all) is int else []
-        for first, behind in sorted(segments + chunks) + whole:
-            if first > end:  # M4
+        if spans and spans[0][0] < end:
+            self.note(f"{writer}.jsonl", f"it holds {end} points where chunks begin with number {spans[0][0]}")
+        points_all = log.lines.closed.get("points_all") if log is not None and log.lines.closed is not None else None
+        if type(points_all) is int:
+            spans = [*spans, (points_all, points_all)]
+        for first, behind in spans:
+            if first > end:
                 self.note(f"{writer}.jsonl", f"the points {end} to {first - 1} of its writer are missing")
             end = max(end, behind)
 
