@@ -259,6 +259,29 @@ def artifacts(store: Store, run_id: str, path: str = "") -> dict[str, bytes]:
     return found
 
 
+def artifact_records(root: Path) -> dict[tuple[str, str], list[str]]:
+    """Return (run id, path) → SHA-256 of all artifact records in a store, in their order: (stamp, writer, place)."""
+    found: list[tuple[int, str, int, str, str, str]] = []
+    for path in root.glob("runs/*/*/*.jsonl"):
+        header, *records = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+        for place, record in enumerate(records):
+            if record[0] == "artifact":
+                what = record[2]
+                found.append((record[1], path.name, place, header[1]["run"], what["path"], what["sha256"]))
+    ordered: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for _, _, _, run_id, name, sha256 in sorted(found):
+        ordered[run_id, name].append(sha256)
+    return ordered
+
+
+def artifact_contents(place: Place) -> Iterator[tuple[str, str, bytes]]:
+    """Yield run id, path and content of every artifact file of a place."""
+    for path in place.root.glob("runs/*/*/artifacts/**/*"):
+        if path.is_file():
+            _, _, run_id, _, *parts = path.relative_to(place.root).parts
+            yield run_id, "/".join(parts), path.read_bytes()
+
+
 def difference(first: Any, second: Any, where: str = "") -> list[str]:
     """Return where two dumps differ, and in what."""
     if isinstance(first, dict) and isinstance(second, dict):
