@@ -127,6 +127,19 @@ def second_header() -> tuple[HandStore, Json]:
     return _with_line(begun().data.splitlines()[0])
 
 
+def type_that_begins_with_no_letter() -> tuple[HandStore, Json]:
+    """Neither may it be skipped nor is it of a later version."""
+    return _with_line(b'["[ag",1790000000003,{"a":"2"}]')
+
+
+def experiment_of_second_writer() -> tuple[HandStore, Json]:
+    """A run is of the experiment that the header beside its `run` record names. No reader can tell who is wrong."""
+    store, expected = _case(begun().data, the_run(tags={"a": "1", "b": "2"}), None)
+    log = run_log(RUN, B, experiment=("1", "Another"), base_ms=T - 9, stamp=T + 5).add(["tag", T + 5, {"b": "2"}])
+    store.log(FOLDER, log)
+    return store, expected
+
+
 def edit_in_run_log() -> tuple[HandStore, Json]:
     """A type of edits, where it cannot stand."""
     return _with_line(f'["runs",1790000000003,{{"op":"deleted","runs":["{RUN}"],"time_ms":1}}]'.encode())
@@ -238,6 +251,8 @@ LINE_DAMAGES: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     newer_format,
     unknown_upper_case_type,
     second_header,
+    type_that_begins_with_no_letter,
+    experiment_of_second_writer,
     edit_in_run_log,
     damage_before_the_header,
     fold_damaged,

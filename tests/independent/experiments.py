@@ -85,7 +85,7 @@ def fold_experiments(
         if type_ == "experiment":
             later.setdefault(edit["id"], edit["id"])
     for run in runs:
-        for header in run.headers:
+        for header in run.headers[:1]:  # the one that says which experiment the run is of (12.3)
             originals.setdefault(header["experiment_id"], header["experiment_name"])
     originals = later | originals
 

@@ -179,9 +179,9 @@ def _check_spans(lines: Lines, records: list[Record], data: bytes) -> None:
 def reject_record(lines: Lines, record: Record) -> None:
     """Report a record that has no place where it stands, unless it is of an unknown type that may be skipped."""
     kind = record[0]
-    if type(kind) is int or kind in KNOWN_TYPES:
+    if type(kind) is int or kind in KNOWN_TYPES or not (kind[:1].isascii() and kind[:1].isalpha()):
         lines.problems.append(f"the record {str(record)[:60]} is damaged, or has no place here")
-    elif kind[:1].isupper():
+    elif kind[0].isupper():
         lines.newer = True
         lines.problems.append(f"it holds a record {kind!r} that only a newer version of localtrack understands")
 

@@ -21,6 +21,7 @@ T = 1_790_000_000_000
 SHA = "0" * 64
 # Shorter logs, or nothing: no reader can tell.
 INVISIBLE = {"cut_within_closed_record", "closed_log_of_two_writers_cut", "only_an_empty_log"}
+INVISIBLE |= {"experiment_of_second_writer"}
 
 
 def _blocks() -> list[str]:
