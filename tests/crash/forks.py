@@ -103,7 +103,7 @@ def _serve() -> None:
 
 
 def _warm_up() -> None:
-    """Have PyArrow find its kernels and encodings here once, and not in each process. Its threads it begins anew there."""
+    """Have PyArrow find its kernels and encodings here once, and not in each process. Threads it begins anew there."""
     import io
 
     from localtrack.format.segment import (

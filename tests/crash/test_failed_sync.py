@@ -24,7 +24,7 @@ REAL_WRITE = os.write
 
 
 class Disk:
-    """Knows how much of each file is on the disk. What a failed sync was to write is gone, even if the next one works."""
+    """Knows how much of each file is on the disk. What a failed sync was to write is gone, even if the next works."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""One fault at each operation on files, found by counting: afterwards the store is sound and nothing acknowledged is missing."""
+"""One fault at each operation on files, found by counting: the store is sound then, and nothing acknowledged is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 PROGRAM = "tests.crash.program:"
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
 DEEP = "fsync", "replace", "link", "unlink", "mkdir", "flock", "dup"
-"""Operations that are few, and about which the order of things turns: each is tried in each way, also in the short form."""
+"""Operations that are few, and about which the order of things turns: each is tried, also in the short form."""
 
 
 @pytest.fixture(scope="module")
