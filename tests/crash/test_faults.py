@@ -1,4 +1,4 @@
-"""One fault at each operation on files, found by counting: the store is sound then, and nothing acknowledged is missing."""
+"""One fault at each operation on files, found by counting: the store is sound then, nothing acknowledged missing."""
 
 from __future__ import annotations
 
