@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 from tests.independent.expected import Json, a_run, a_store, an_experiment
 from tests.independent.hand import (
     DAY,
@@ -199,3 +202,46 @@ def removed_for_good() -> tuple[HandStore, Json]:
         ),
     }
     return store, a_store(runs)
+
+
+def imported() -> tuple[HandStore, Json]:
+    """What an import brought counts like everything else, and what was changed here afterwards counts more."""
+    store = HandStore()
+    old, run = store.experiment("old"), "0123456789abcdef0123456789abcdef"
+    folder = f"runs/x{hashlib.sha256(run.encode()).hexdigest()[:2]}/{run}"
+    mark = {"imported": "mlflow"}
+    store.edits(
+        _marked(created(T, "old", time_ms=T - 9_000)),
+        edit(T + 1, old, "deleted", **mark),
+        edit(T + 2, old, "tagged", tags={"team": "a"}, **mark),
+        _marked(edit_runs(T + 3, "deleted", run)),
+        edit(T + 40, old, "restored"),
+    )
+    first = run_log(run, experiment=(old, "old"))
+    first.add(
+        ["run", T + 4, {"start_ms": T - 8_000, "status": "RUNNING", "user": "bob"}],
+        ["imported", T + 5, {"from": "mlflow"}],
+        ["tag", T + 6, {"mlflow.runName": "there", "note": "there"}],
+        ["k", 0, ["loss"]],
+        [0, -8_000, 1, 0.5],
+        ["info", T + 7, {"end_ms": T - 7_000, "start_ms": T - 8_000, "status": "FINISHED"}],
+    ).close(T + 8, points=1, chunks=0, points_all=1)
+    store.log(folder, first)
+    here = run_log(run, B, experiment=(old, "old")).add(["tag", T + 50, {"note": "here"}])
+    store.log(folder, here)
+    the_run = a_run(
+        experiment_id=old,
+        name="there",
+        user="bob",
+        status="FINISHED",
+        start_ms=T - 8_000,
+        end_ms=T - 7_000,
+        tags={"mlflow.runName": "there", "note": "here"},
+        points=[["loss", T - 8_000, 1, 0.5]],
+        last={"loss": [0.5, 1, T - 8_000]},
+    )
+    return store, a_store({run: the_run}, {old: an_experiment("old", T - 9_000, T + 40, tags={"team": "a"})})
+
+
+def _marked(record: list[Any]) -> list[Any]:
+    return [*record[:-1], record[-1] | {"imported": "mlflow"}]

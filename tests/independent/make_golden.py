@@ -46,6 +46,7 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_life.same_name_as_default,
     golden_life.known_from_edits_alone,
     golden_life.removed_for_good,
+    golden_life.imported,
 )
 DAMAGED = LINE_DAMAGES + FILE_DAMAGES
 

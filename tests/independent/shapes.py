@@ -99,6 +99,11 @@ def _artifact(record: list[Any]) -> bool:
     return it is not None and is_text(it.get("path")) and is_count(it.get("bytes")) and is_text(it.get("sha256"))
 
 
+def _imported(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and is_text(it.get("from"))
+
+
 def _experiment(record: list[Any]) -> bool:
     it = _payload(record)
     if it is None or not is_text(it.get("id")) or not is_int(it.get("time_ms")):
@@ -189,6 +194,7 @@ RUN_LOG: dict[str, Shape] = CHUNK | {
     "param": lambda record: _is_params(_payload(record)),
     "tag": lambda record: _is_tags(_payload(record)),
     "artifact": _artifact,
+    "imported": _imported,
     "batch": _batch,
     "fold": _fold,
     "Closed": _closed_run_log,

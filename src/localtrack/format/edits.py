@@ -42,6 +42,18 @@ class ExperimentState:
     lifecycle: tuple[int, str, int] = (0, "", 0)
     """The order of the highest `deleted` or `restored` edit."""
     is_deleted: bool = False
+    imported: ImportedExperiment | None = None
+    """What imports have said of it; None if none has."""
+
+
+@dataclass(slots=True)
+class ImportedExperiment:
+    """An experiment as the last import left it."""
+
+    is_made: bool = False
+    """An import made it: before that there was none of the name."""
+    is_deleted: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Lifecycle(NamedTuple):
@@ -76,6 +88,8 @@ class EditsState:
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
     runs: dict[str, Lifecycle] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    imported_runs: dict[str, bool] = field(default_factory=dict)
+    """Of runs whose life cycle an import has recorded: whether the last one said deleted."""
     greatest_stamp: int = 0
 
     def is_run_deleted(self, run_id: str, experiment_id: str) -> bool:
@@ -134,6 +148,8 @@ def fold_edits(
         elif edit.kind == "runs":
             lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
             state.runs.update(dict.fromkeys(edit.payload["runs"], lifecycle))
+            if "imported" in edit.payload:
+                state.imported_runs.update(dict.fromkeys(edit.payload["runs"], lifecycle.is_deleted))
         else:
             _apply_tombstone(state, edit)
     default = state.experiments.get(DEFAULT_EXPERIMENT_ID)
@@ -179,12 +195,10 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
     payload = edit.payload
     op = payload["op"]
     experiment = _add_experiment(state, payload)
+    if "imported" in payload:
+        _note_import(experiment, payload)
     if op == "tagged":
-        for key, value in payload["tags"].items():
-            if value is None:
-                experiment.tags.pop(key, None)
-            else:
-                experiment.tags[key] = value
+        _apply_tags(experiment.tags, payload["tags"])
         return
     experiment.updated_ms = payload["time_ms"]
     if op == "created":
@@ -194,6 +208,26 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
         experiment.name = payload["name"]
     else:
         experiment.lifecycle, experiment.is_deleted = edit[:3], op == "deleted"
+
+
+def _apply_tags(tags: dict[str, str], changes: Mapping[str, str | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            tags.pop(key, None)
+        else:
+            tags[key] = value
+
+
+def _note_import(experiment: ExperimentState, payload: dict[str, Any]) -> None:
+    if experiment.imported is None:
+        experiment.imported = ImportedExperiment()
+    if payload["op"] == "tagged":
+        _apply_tags(experiment.imported.tags, payload["tags"])
+    elif payload["op"] == "created":
+        # One that was there before an import is not the import's to delete.
+        experiment.imported.is_made |= experiment.created_ms is None
+    elif payload["op"] in ("deleted", "restored"):
+        experiment.imported.is_deleted = payload["op"] == "deleted"
 
 
 def _apply_tombstone(state: EditsState, edit: Edit) -> None:

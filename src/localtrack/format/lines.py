@@ -16,7 +16,7 @@ HEADERS: Final = frozenset([LOG, POINTS, EDITS, INBOX])
 
 KNOWN_TYPES: Final = (
     HEADERS
-    | frozenset((CLOSED, "torn", "c", "k", "p", "fold", "run", "info", "param", "tag", "artifact", "batch"))
+    | frozenset((CLOSED, "torn", "c", "k", "p", "fold", "run", "info", "param", "tag", "artifact", "imported", "batch"))
     | frozenset(("experiment", "runs", "tombstone", "open", "close", "bye"))
 )
 """All types of format 1, wherever they have their place."""

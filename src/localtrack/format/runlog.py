@@ -10,7 +10,7 @@ from localtrack.format.metric_fold import Folds, parse_folds
 from localtrack.format.points import PointColumns, PointReader
 from localtrack.types import STATUSES
 
-STATE_KINDS: Final = frozenset(["run", "info", "param", "tag", "artifact"])
+STATE_KINDS: Final = frozenset(["run", "info", "param", "tag", "artifact", "imported"])
 _INFO_FIELDS: Final = frozenset(["status", "end_ms", "start_ms"])
 
 
@@ -37,6 +37,11 @@ class RunLog:
     """What the writer says that all its points add up to; None if it did not say."""
     problems: list[str] = field(default_factory=list)
     greatest_stamp: int = 0
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the state records of this log stood in the source of an import."""
+        return any(change.kind == "imported" for change in self.changes)
 
 
 def read_run_log(data: bytes, *, writer: str, run_id: str | None = None) -> RunLog | Lines:
@@ -129,6 +134,8 @@ def _is_sound(kind: str, payload: Any) -> bool:
             and type(payload.get("bytes")) is int
             and type(payload.get("sha256")) is str
         )
+    if kind == "imported":
+        return type(payload.get("from")) is str
     if kind == "run":
         return type(payload.get("start_ms")) is int and payload.get("status") in STATUSES
     return all(

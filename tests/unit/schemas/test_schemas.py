@@ -117,6 +117,8 @@ RIGHT: list[tuple[str, list[Any]]] = [
     ("run_log", ["info", T, {"end_ms": None}]),
     ("run_log", ["param", T, {}]),
     ("run_log", ["tag", T, {"a": None}]),
+    ("run_log", ["imported", T, {"from": "mlflow"}]),
+    ("edits", ["runs", T, {"op": "deleted", "runs": ["r"], "time_ms": T, "user": "ada", "imported": "mlflow"}]),
     ("run_log", ARTIFACT),
     ("run_log", _with(ARTIFACT, path="a/über uns/.hidden/x y.tar.gz")),
     ("run_log", ["batch", T, {}]),
@@ -169,6 +171,8 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("run_log", ["param", str(T), {"a": "1"}]),
     ("run_log", ["param", T, {"a": "1"}, 1]),
     ("run_log", ["tag", T, ["a"]]),
+    ("run_log", ["imported", T, {}]),
+    ("run_log", ["imported", {"from": "mlflow"}]),
     *(
         ("run_log", _with(ARTIFACT, path=path))
         for path in ("", "/a", "a/", "a//b", "..", "../a", "a/../b", ".", "a/.", "a\\b", "c:a", "a\0b", "a\nb")
