@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from localtrack.query.snapshot import RunSnapshot
     from localtrack.store.merging import MergeReport, Progress
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -315,19 +316,27 @@ class Store(ExperimentCalls, ArtifactCalls):
         if experiment_names is not None:
             found = [self.get_experiment_by_name(name) for name in experiment_names]
             wanted = (wanted or set()) | {experiment.experiment_id for experiment in found if experiment is not None}
-        findings: list[Finding] = []
-        rows = [self._runs.row(reading) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
+        snapshot = self.snapshot_runs(wanted)
         page = search_runs(
-            rows,
+            snapshot,
             filter_string=filter_string,
             order_by=order_by,
             max_results=max_results,
             page_token=page_token,
             view_type=run_view_type,
-            experiment_names={e.experiment_id: e.name for e in self._catalog.read().experiments.values()},
             now_ms=self.clock(),
         )
-        return RunPage(page, token=page.token, findings=[*self._catalog.findings, *findings])
+        return RunPage(page, token=page.token, findings=snapshot.findings)
+
+    def snapshot_runs(self, experiment_ids: Collection[str] | None = None) -> RunSnapshot:
+        """Return all runs, or those of some experiments, as they are now: what searches and analyses are made of."""
+        from localtrack.query.snapshot import RowSnapshot
+
+        findings: list[Finding] = []
+        wanted = None if experiment_ids is None else set(experiment_ids)
+        rows = [self._runs.row(reading) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
+        names = {e.experiment_id: e.name for e in self._catalog.read().experiments.values()}
+        return RowSnapshot(rows, experiment_names=names, findings=[*self._catalog.findings, *findings])
 
     # -- points
 
