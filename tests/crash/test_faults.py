@@ -18,8 +18,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 PROGRAM = "tests.crash.program:"
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
-DEEP = "fsync", "replace", "link", "unlink", "mkdir", "flock", "dup"
-"""Operations that are few, and about which the order of things turns: each is tried, also in the short form."""
+DEEP = "write", "fsync", "replace", "link", "unlink", "mkdir", "flock", "dup"
+"""Operations about which the order of things turns: each is tried, also in the short form; of the others each fourth."""
+PARTS_COUNT = 4
+"""The faults are tried in so many tests, so that processes can share them."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ class Trial:
         self._forks = forks
         self._folder = folder
         self._other = other
-        self._durability = durability
+        self.durability = durability
         self.root = folder / "store"
 
     def run(self, fault: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
@@ -53,7 +55,7 @@ class Trial:
             said=str(self._folder / "said"),
             report=str(report),
             fault=fault,
-            durability=self._durability,
+            durability=self.durability,
         )
         return code, json.loads(report.read_text()) if report.exists() else {}
 
@@ -90,8 +92,14 @@ def test_without_a_fault_everything_is_there(trial: Trial) -> None:
     assert trial.judge() == []
 
 
-def plan_faults(operations: list[tuple[str, str]], *, is_whole: bool) -> list[dict[str, Any]]:
-    """Return the faults to try: all, or for each operation the one whose turn it is."""
+def plan_faults(operations: list[tuple[str, str]], *, stride: int | None) -> list[dict[str, Any]]:
+    """Return the faults to try.
+
+    Args:
+        operations: What the program does to files.
+        stride: None for every fault at every operation. Else each operation that is tried has the fault whose turn it
+            is; of those that count in `DEEP` each stride-th is tried, of the others each fourth of these.
+    """
     faults: list[dict[str, Any]] = []
     turn: Counter[str] = Counter()
     for number, (name, _) in enumerate(operations):
@@ -103,19 +111,22 @@ def plan_faults(operations: list[tuple[str, str]], *, is_whole: bool) -> list[di
             here += [
                 {"at": number, "kind": "fail", "errno": errno.ENOSPC, "until": number + length} for length in (7, 40)
             ]
-        if not is_whole:
-            here = [here[turn[name] % len(here)]]
+        if stride is not None:
+            round_, is_left_out = divmod(turn[name], stride if name in DEEP else 4 * stride)
+            here = [] if is_left_out else [here[round_ % len(here)]]
         turn[name] += 1
         faults += here
     return faults
 
 
 @pytest.mark.long
-def test_a_fault_anywhere(trial: Trial, long_form: bool) -> None:
+@pytest.mark.parametrize("part", range(PARTS_COUNT))
+def test_a_fault_anywhere(trial: Trial, part: int, long_form: bool) -> None:
     trial.root.parent.mkdir()
     _, report = trial.run()
+    stride = None if long_form else 3 if trial.durability == "call" else 1
     wrong: dict[str, list[str]] = {}
-    for fault in plan_faults(report["operations"], is_whole=long_form):
+    for fault in plan_faults(report["operations"], stride=stride)[part::PARTS_COUNT]:
         problems = trial.try_fault(fault)
         if problems:
             wrong[f"{fault} {report['operations'][fault['at']]}"] = problems
