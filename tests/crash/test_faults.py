@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 PROGRAM = "tests.crash.program:"
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
 DEEP = "write", "fsync", "replace", "link", "unlink", "mkdir", "flock", "dup"
-"""Operations about which the order of things turns: each is tried, also in the short form; of the others each fourth."""
+"""Operations about which the order of things turns: each is tried, also in the short form; of others each fourth."""
 PARTS_COUNT = 4
 """The faults are tried in so many tests, so that processes can share them."""
 
