@@ -1,9 +1,9 @@
 """Expression -> one DuckDB statement with bound parameters.
 
-Every key that is asked about becomes a column: each tall relation is pivoted once, to just those columns, and joined
-once; a join for each key takes time that grows with the square of their number. A row that lacks the key has NULL
-there, and a comparison with NULL counts as false, so that NOT is a plain complement. DuckDB's NaN equals itself and is
-greater than all; MLflow's fulfils only `!=`.
+Every key that is asked about is a column of one wide relation, which whoever runs the statement makes of the narrow and
+the tall ones: a scan without a join (a join for each key takes time that grows with the square of their number). A row
+that lacks the key has NULL there, and a comparison with NULL counts as false, so that NOT is a plain complement.
+DuckDB's NaN equals itself and is greater than all; MLflow's fulfils only `!=`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from localtrack.query.expression import (
 )
 from localtrack.query.fields import Scope
 from localtrack.query.literals import NUMBER_PATTERN
+from localtrack.query.relations import STAGES
 
 Parameter = Value | list[Value]
 
@@ -47,8 +48,12 @@ class Statement:
 
     sql: str
     parameters: Mapping[str, Parameter]
-    keys: Mapping[str, frozenset[str]]
-    """Which relations the statement reads besides the narrow one, and which keys of them; `datasets` has no keys."""
+    columns: frozenset[str]
+    """Which columns of the narrow relation it reads, besides `row` and `stage`."""
+    fields: Mapping[str, Field]
+    """Which keys of tall relations it reads, by the name of the column that each is in the wide relation."""
+    has_datasets: bool
+    """Whether it reads the relation `datasets` too."""
 
 
 def compile_search(
@@ -71,8 +76,7 @@ def compile_search(
         offset: Rows to leave out at the beginning.
     """
     build = _Builder(scope)
-    stage_list = ", ".join(build.bind(stage) for stage in stages)
-    where = [f"b.lifecycle_stage IN ({stage_list})"]
+    where = [f"b.stage IN ({', '.join(str(STAGES.index(stage)) for stage in stages)})"]
     if expression is not None:
         where.append(build.expression(expression))
     order_sql = ", ".join(build.order_key(key) for key in order)
@@ -81,18 +85,21 @@ def compile_search(
     )
     source = f"{scope.relation} b{build.joins()}"
     sql = f'SELECT b."row" FROM {source} WHERE {" AND ".join(where)} ORDER BY {order_sql}{paging}'
-    return Statement(sql, build.parameters, {name: frozenset(keys) for name, keys in build.keys.items()})
+    return Statement(
+        sql, build.parameters, frozenset(build.columns), dict(build.fields), has_datasets=bool(build.dataset_tests)
+    )
 
 
 class _Builder:
-    """Collects parameters and the keys that the statement reads, while SQL is put together."""
+    """Collects parameters and what the statement reads, while SQL is put together."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self.parameters: dict[str, Parameter] = {}
-        self.keys: dict[str, set[str]] = {}
-        self._pivots: dict[str, dict[tuple[str, str], str]] = {}
-        self._dataset_tests: list[str] = []
+        self.columns: set[str] = set()
+        self.fields: dict[str, Field] = {}
+        self.dataset_tests: list[str] = []
+        self._names: dict[tuple[str, str, str], str] = {}
 
     def bind(self, value: Parameter) -> str:
         name = f"p{len(self.parameters)}"
@@ -124,30 +131,21 @@ class _Builder:
         return f"{missing}, {column} {direction}"
 
     def joins(self) -> str:
-        """Return the joins of all tall relations that the statement reads."""
-        sql = ""
-        if self._dataset_tests:
-            tests = ", ".join(f"bool_or({test}) AS c{i}" for i, test in enumerate(self._dataset_tests))
-            pivot = f'SELECT d."row", {tests} FROM datasets d GROUP BY d."row"'
-            sql += f' LEFT JOIN ({pivot}) datasets_wide ON datasets_wide."row" = b."row"'
-        for relation, columns in self._pivots.items():
-            keys = self.bind(sorted(self.keys[relation]))
-            # A key is there once for a row, so that any value of the group is the value.
-            picked = ", ".join(
-                f"any_value(t.{column}) FILTER (WHERE t.key = {self.bind(key)}) AS {alias}"
-                for (key, column), alias in columns.items()
-            )
-            pivot = f'SELECT t."row", {picked} FROM {relation} t WHERE t.key IN (SELECT unnest({keys}::VARCHAR[]))'
-            sql += f' LEFT JOIN ({pivot} GROUP BY t."row") {relation}_wide ON {relation}_wide."row" = b."row"'
-        return sql
+        """Return the join of the data sets, if the statement reads them."""
+        if not self.dataset_tests:
+            return ""
+        tests = ", ".join(f"bool_or({test}) AS d{i}" for i, test in enumerate(self.dataset_tests))
+        pivot = f'SELECT d."row", {tests} FROM datasets d GROUP BY d."row"'
+        return f' LEFT JOIN ({pivot}) datasets_wide ON datasets_wide."row" = b."row"'
 
     def _column(self, field: Field) -> str:
         if field.relation == self._scope.relation:
+            self.columns.add(field.column)
             return f"b.{field.column}"
-        self.keys.setdefault(field.relation, set()).add(field.key)
-        columns = self._pivots.setdefault(field.relation, {})
-        alias = columns.setdefault((field.key, field.column), f"c{len(columns)}")
-        return f"{field.relation}_wide.{alias}"
+        # A field may be asked about as text here and as a number there: it is one column all the same.
+        name = self._names.setdefault((field.relation, field.key, field.column), f"c{len(self._names)}")
+        self.fields[name] = field
+        return f"b.{name}"
 
     def _condition(self, condition: Condition) -> str:
         field = condition.field
@@ -159,9 +157,8 @@ class _Builder:
                 return f"({column} IS NOT NULL)"
             return f"coalesce({self._comparison(condition, column)}, FALSE)"
         # Each condition looks for a data set of its own: name and context may come from two of them, as in MLflow.
-        self.keys.setdefault("datasets", set())
-        self._dataset_tests.append(self._comparison(condition, f"d.{field.column}"))
-        return f"coalesce(datasets_wide.c{len(self._dataset_tests) - 1}, FALSE)"
+        self.dataset_tests.append(self._comparison(condition, f"d.{field.column}"))
+        return f"coalesce(datasets_wide.d{len(self.dataset_tests) - 1}, FALSE)"
 
     def _comparison(self, condition: Condition, column: str) -> str:
         operator, values = condition.operator, condition.values

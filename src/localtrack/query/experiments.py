@@ -10,7 +10,7 @@ from localtrack.query.expression import OrderKey
 from localtrack.query.fields import EXPERIMENTS
 from localtrack.query.grammar import parse_filter, parse_order_by
 from localtrack.query.pages import DEFAULT_MAX_RESULTS, Page, parse_token, validate_max_results
-from localtrack.query.relations import experiments_relation, tall_relation
+from localtrack.query.relations import experiments_relation, wide_relation
 from localtrack.query.search import cut_numbers, one_more, parse_view_type
 from localtrack.query.snapshot import select_from
 from localtrack.types import Experiment, ViewType
@@ -59,7 +59,7 @@ def search_experiments(
         EXPERIMENTS, expression, order, stages=stages, limit=one_more(max_results), offset=offset
     )
     experiments = list(experiments)
-    tables = {name: tall_relation(name, experiments, keys=keys) for name, keys in statement.keys.items()}
-    found = select_from(statement, {"experiments": experiments_relation(experiments), **tables})
+    wide = wide_relation(experiments_relation(experiments), experiments, statement.fields)
+    found = select_from(statement, {"experiments": wide})
     numbers, token = cut_numbers(found, max_results=max_results, offset=offset)
     return Page((experiments[number] for number in numbers), token)

@@ -1,4 +1,4 @@
-"""Rows -> Arrow tables, the shape that a compiled search reads. A later index has tables of the same shape.
+"""Rows -> Arrow tables, the shape that a compiled search reads. The index makes tables of the same shape.
 
     runs         row, run_id, experiment_id, experiment_name, run_name, user_id, status, start_time, end_time,
                  duration_ms, lifecycle_stage, artifact_uri
@@ -9,7 +9,8 @@
     datasets     row, name, digest, context
 
 `row` is the place of the run or experiment in the input; the tall tables hold a key at most once for a row. Times are
-milliseconds since 1970.
+milliseconds since 1970. A statement reads the *wide* relation: `row`, `stage` (the place of the life-cycle stage in
+`STAGES`), those columns of the narrow relation that it names, and a column for each key of a tall one that it names.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.arrow_columns import ColumnType, column
+from localtrack.query.expression import Field
 from localtrack.types import Experiment, RunRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Rows = Sequence[RunRow] | Sequence[Experiment]
+
+STAGES: Final = ("active", "deleted")
 
 _TALL_COLUMNS: Final[Mapping[str, Mapping[str, ColumnType]]] = {
     "metrics": {
@@ -103,6 +107,25 @@ def tall_relation(name: str, rows: Rows, *, keys: Collection[str] | None = None)
     ]
     by_column = list(zip(*values, strict=True)) or [()] * len(columns)
     return _table({column: (kind, by_column[i]) for i, (column, kind) in enumerate(columns.items())})
+
+
+def wide_relation(narrow: pa.Table, rows: Rows, fields: Mapping[str, Field]) -> pa.Table:
+    """Return the wide relation of runs or experiments.
+
+    Args:
+        narrow: Their narrow relation, which is taken over whole.
+        rows: The runs or experiments.
+        fields: The keys of tall relations that become columns, by the name of the column.
+    """
+    stages = [STAGES.index((row.info if isinstance(row, RunRow) else row).lifecycle_stage) for row in rows]
+    wide = narrow.append_column("stage", column("int32", stages))
+    for name, field in fields.items():
+        mappings = [getattr(row, field.relation) for row in rows]
+        values = [mapping.get(field.key) for mapping in mappings]
+        if field.relation == "metrics":
+            values = [None if summary is None else getattr(summary, field.column) for summary in values]
+        wide = wide.append_column(name, column(_TALL_COLUMNS[field.relation][field.column], values))
+    return wide
 
 
 def _picked(values: Mapping[str, Any], keys: Collection[str] | None) -> Iterable[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from localtrack.query.compile import Statement
 from localtrack.query.connection import cursor
-from localtrack.query.relations import runs_relation, tall_relation
+from localtrack.query.relations import runs_relation, tall_relation, wide_relation
 from localtrack.types import Finding, RunRow
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ class RowSnapshot:
 
     def select(self, statement: Statement) -> list[int]:
         """See `RunSnapshot.select`."""
-        tables = {name: self.table(name, keys=keys) for name, keys in statement.keys.items()}
-        return select_from(statement, {"runs": self.table("runs"), **tables})
+        tables = {"runs": wide_relation(self.table("runs"), self._rows, statement.fields)}
+        if statement.has_datasets:
+            tables["datasets"] = self.table("datasets")
+        return select_from(statement, tables)
 
     def table(self, relation: str, *, keys: Collection[str] | None = None) -> pa.Table:
         """See `RunSnapshot.table`."""

@@ -124,17 +124,18 @@ def test_texts_of_any_kind_are_kept_apart_from_the_statement() -> None:
     order = parse_order_by([f"params.`{hostile}`"], RUNS)
     statement = compile_search(RUNS, expression, order, stages=["active"], limit=1)
     assert "DROP" not in statement.sql
-    assert statement.keys == {name: frozenset({hostile}) for name in ("tags", "metrics", "params")}
+    read = {(field.relation, field.key) for field in statement.fields.values()}
+    assert read == {(name, hostile) for name in ("tags", "metrics", "params")}
+    assert all(name.isalnum() for name in statement.fields)
 
 
 def test_only_the_relations_and_keys_that_are_asked_for_are_read() -> None:
     expression = parse_filter("metrics.a > 1 AND datasets.name = 'x' AND run_name = 'y'", RUNS)
     statement = compile_search(RUNS, expression, parse_order_by(["metrics.b"], RUNS), stages=["active"], limit=None)
-    assert statement.keys == {
-        "metrics": frozenset({"a", "b"}),
-        "datasets": frozenset(),
-        "tags": frozenset({"mlflow.runName"}),
-    }
+    read = {(field.relation, field.key, field.column) for field in statement.fields.values()}
+    assert read == {("metrics", "a", "value"), ("metrics", "b", "value"), ("tags", "mlflow.runName", "value")}
+    assert statement.has_datasets
+    assert statement.columns == frozenset()
 
 
 def test_relations_have_the_shape_that_they_promise() -> None:
