@@ -11,6 +11,7 @@ from localtrack.format.points import PointColumns, PointReader
 from localtrack.types import STATUSES
 
 STATE_KINDS: Final = frozenset(["run", "info", "param", "tag", "artifact", "imported"])
+_GROWING_KINDS: Final = STATE_KINDS | {"k", "p", "batch"}
 _INFO_FIELDS: Final = frozenset(["status", "end_ms", "start_ms"])
 
 
@@ -71,6 +72,27 @@ def read_run_log(data: bytes, *, writer: str, run_id: str | None = None) -> RunL
     if lines.closed and lines.closed["points"] != len(log.points):
         log.problems.append(f"it holds {len(log.points)} points where its end counts {lines.closed['points']}")
     return log
+
+
+def extend_run_log(log: RunLog, records: list[list[Any]], reader: PointReader) -> bool:
+    """Add records that were appended to an open log since it was read.
+
+    Args:
+        log: What was read so far.
+        records: What came since.
+        reader: Knows the key sets that the log defines; its columns are to be empty, and get the new points.
+
+    Returns:
+        False if the whole log must be read again: the records close it, or speak of what stands before them, or there
+        is something wrong with them.
+    """
+    if any(type(record[0]) is str and record[0] not in _GROWING_KINDS for record in records):
+        return False
+    problems_count = len(log.problems)
+    index = log.changes[-1].order + 1 if log.changes else 0
+    for number, record in enumerate(reader.take_points(_with_batches_split(records, reader, log.problems))):
+        _take_change(log, index + number, record)
+    return len(log.problems) == problems_count and not reader.problems and not log.lines.newer
 
 
 def is_sound_log_header(header: dict[str, Any]) -> bool:

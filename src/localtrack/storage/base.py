@@ -138,6 +138,14 @@ class Storage(Protocol):
         """Return the names in a folder, nothing more; cheaper than `entries`."""
         ...
 
+    def stat(self, key: str) -> Entry | None:
+        """Return what is known of a file or folder; None if there is none."""
+        ...
+
+    def read_from(self, key: str, offset: int) -> bytes:
+        """Return the bytes of a file from an offset on. `FileNotFoundError` if there is none."""
+        ...
+
     def make_folder(self, key: str) -> None:
         """Make a folder and those above it; idempotent."""
         ...

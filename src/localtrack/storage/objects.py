@@ -105,6 +105,22 @@ class ObjectStorage:
         """See `Storage.names`."""
         return [entry.name for entry in self.entries(key)]
 
+    def stat(self, key: str) -> Entry | None:
+        """See `Storage.stat`."""
+        with _mapped(f"Looking for {self.path(key)}"):
+            try:
+                item = self._fs.info(self._full(key))
+            except FileNotFoundError:
+                return None
+        is_folder = item["type"] == "directory"
+        size = 0 if is_folder else int(item.get("size") or 0)
+        return Entry(key.rpartition("/")[2], is_folder, size, _mtime_ms(item))
+
+    def read_from(self, key: str, offset: int) -> bytes:
+        """See `Storage.read_from`."""
+        with _mapped(f"Reading {self.path(key)}"):
+            return bytes(self._fs.cat_file(self._full(key), start=offset))
+
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""
         if self._has_folders:

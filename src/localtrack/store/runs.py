@@ -29,9 +29,10 @@ from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
 from localtrack.store.liveness import judge_run
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder, read_run
+from localtrack.store.run_rows import build_row
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.site import Site, ensure_experiment_file
-from localtrack.types import Finding, Liveness, MetricSummary, RunInfo, RunRow
+from localtrack.types import Finding, Liveness, RunRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -243,22 +244,12 @@ class Runs:
         """Return a run as searches see it."""
         edits = edits or self._catalog.read()
         state = reading.state
-        info = RunInfo(
-            run_id=state.run_id,
-            experiment_id=state.experiment_id,
-            run_name=state.name,
-            user_id=state.user,
-            status=state.status,
-            start_time=state.start_ms,
-            end_time=state.end_ms,
+        return build_row(
+            state,
+            reading.folds,
             lifecycle_stage="deleted" if edits.is_run_deleted(state.run_id, state.experiment_id) else "active",
             artifact_uri=self._site.storage.path(f"{reading.folder}/{ARTIFACTS}"),
         )
-        metrics = {
-            key: MetricSummary(fold.last_value, fold.last_step, fold.last_timestamp_ms, fold.min, fold.max, fold.count)
-            for key, fold in reading.folds.items()
-        }
-        return RunRow(info, state.params, state.tags, metrics)
 
     def report(self, run_id: str) -> RunReport:
         """Return everything that can be said of a run."""
