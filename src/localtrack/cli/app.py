@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from localtrack.cli.commands.doctor import doctor
 from localtrack.cli.commands.env import env
 from localtrack.cli.commands.experiments import experiments
 from localtrack.cli.commands.help import help_command
@@ -19,6 +20,7 @@ from localtrack.cli.commands.merge import merge
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
 from localtrack.cli.commands.show import show
+from localtrack.cli.commands.unlock import unlock
 from localtrack.cli.commands.version import version
 from localtrack.cli.output import write_error
 from localtrack.cli.session import Session, general_options
@@ -89,6 +91,8 @@ for command in (
     delete,
     restore,
     end,
+    doctor,
+    unlock,
     env,
     version,
     help_command,

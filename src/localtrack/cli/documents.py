@@ -25,13 +25,15 @@ FIELDS: Final[dict[str, str]] = {
     "delete": "run_id, lifecycle_stage",
     "restore": "run_id, lifecycle_stage",
     "end": "run_id, status",
+    "doctor": "place, medium, file_system, mount_point, is_safe, is_shared, capabilities, checks",
+    "unlock": "name, host, pid, boot, since_ms, state, removed",
     "env": "store, variables",
     "help": "topic, text",
     "version": "version, format, python, platform, packages",
 }
 """Fields of each command's document, in order."""
 
-LISTS: Final = frozenset({"runs", "history", "experiments", "delete", "restore", "end"})
+LISTS: Final = frozenset({"runs", "history", "experiments", "delete", "restore", "end", "unlock"})
 """Commands that print one document a line."""
 
 PARTS: Final[dict[str, str]] = {
@@ -42,6 +44,7 @@ PARTS: Final[dict[str, str]] = {
     ),
     "findings[]": "key, what, code, severity",
     "datasets[]": "name, digest, context, source_type, source",
+    "checks[]": "name, verdict, text, figures",
     "variables[]": "name, twin, source, value, counts, meaning",
 }
 """Fields of what the documents hold."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from localtrack.storage.capabilities import Capabilities
 
 
 class Entry(NamedTuple):
@@ -106,6 +109,11 @@ class Storage(Protocol):
     """True: a log is one file that grows. False: it is a sequence of parts."""
     is_local: bool
     """True: `path` gives paths that the operating system can open."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the medium can do."""
+        ...
 
     def path(self, key: str) -> str:
         """Return where a key lies: a path, or a URL."""

@@ -8,15 +8,18 @@ import io
 import os
 import stat as stat_module
 from collections.abc import Callable
+from functools import cached_property
 from threading import Lock
 from typing import BinaryIO, Final
 
 from localtrack.errors import StorageError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
+from localtrack.storage.capabilities import Capabilities, of_mount
 from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
 from localtrack.storage.locallog import LocalLog, is_locked, sync_folder
 from localtrack.storage.mappedfile import MappedFile
+from localtrack.storage.mounts import find_mount
 
 _NO_HARD_LINKS: Final = frozenset(
     [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
@@ -32,6 +35,11 @@ class LocalStorage:
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
         self.uri = self.root
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """See `Storage.capabilities`: those of the file system that is mounted here."""
+        return of_mount(find_mount(self.root))
 
     def path(self, key: str) -> str:
         """See `Storage.path`."""
@@ -109,8 +117,11 @@ class LocalStorage:
                 os.close(fd)
 
     def is_log_locked(self, key: str) -> bool | None:
-        """See `Storage.is_log_locked`."""
-        return is_locked(self.path(key))
+        """See `Storage.is_log_locked`.
+
+        None where a lock that was taken elsewhere is not seen here: by another mount, or through a server.
+        """
+        return is_locked(self.path(key)) if self.capabilities.can_show_life else None
 
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""
@@ -136,7 +147,9 @@ class LocalStorage:
         """See `Storage.create_log`."""
         path = self.path(key)
         with mapped_errors(f"Creating {show_path(path)}"):
-            return LocalLog.create(key, path, self.root, lock, in_new_folder=in_new_folder)
+            return LocalLog.create(
+                key, path, self.root, lock, in_new_folder=in_new_folder, is_locking=self.capabilities.can_show_life
+            )
 
     def make_durable(self, key: str) -> None:
         """See `Storage.make_durable`."""

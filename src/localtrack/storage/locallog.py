@@ -54,10 +54,10 @@ class LocalLog:
 
     is_retryable = False
 
-    def __init__(self, key: str, path: str, root: str, fd: int, lock: Lock) -> None:
+    def __init__(self, key: str, path: str, root: str, fd: int, lock: Lock, *, is_locking: bool = True) -> None:
         self.key = key
         self.path = path
-        self.is_locked = _try_lock(fd)
+        self.is_locked = is_locking and _try_lock(fd)
         self._fd = fd
         self._root = root
         self._lock = lock
@@ -73,8 +73,10 @@ class LocalLog:
         self._unsynced: list[bytes] = []  # earlier spans that no sync has covered
 
     @classmethod
-    def create(cls, key: str, path: str, root: str, lock: Lock, *, in_new_folder: bool = False) -> LocalLog:
-        """Create the file, and its folders where they are missing."""
+    def create(
+        cls, key: str, path: str, root: str, lock: Lock, *, in_new_folder: bool = False, is_locking: bool = True
+    ) -> LocalLog:
+        """Create the file, and its folders where they are missing; lock it if a lock says something there."""
         if in_new_folder:
             _ensure_folder(os.path.dirname(path))
         try:
@@ -82,7 +84,7 @@ class LocalLog:
         except FileNotFoundError:
             _ensure_folder(os.path.dirname(path))
             fd = os.open(path, _FLAGS, 0o666)
-        return cls(key, path, root, fd, lock)
+        return cls(key, path, root, fd, lock, is_locking=is_locking)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final, cast
 from localtrack.errors import ErrorCode, LocaltrackError, StorageError
 from localtrack.format.layout import part_name
 from localtrack.storage.base import Entry
+from localtrack.storage.capabilities import of_protocol
 from localtrack.storage.failures import to_storage_error
 
 PART_BYTES: Final = 1024 * 1024
@@ -20,8 +21,6 @@ PART_BYTES: Final = 1024 * 1024
 RECALL_BYTES: Final = 256 * 1024
 """A log no longer than this is kept in memory as a whole, to fold it at the end of a short run without reading it."""
 _SPOOL_BYTES: Final = 16 * 1024 * 1024
-_WITH_FOLDERS: Final = frozenset(["sftp", "ssh", "smb", "hdfs", "webhdfs", "ftp", "local", "file"])
-"""Protocols whose folders must be made; on the others a folder is but a part of a name."""
 
 
 class ObjectStorage:
@@ -35,7 +34,7 @@ class ObjectStorage:
         self._root = root.rstrip("/")
         self.uri = uri.rstrip("/")
         protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-        self._has_folders = protocol in _WITH_FOLDERS
+        self.capabilities = of_protocol(protocol)
 
     @classmethod
     def at(cls, url: str) -> ObjectStorage:
@@ -123,7 +122,7 @@ class ObjectStorage:
 
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""
-        if self._has_folders:
+        if self.capabilities.has_folders:
             with _mapped(f"Making the folder {self.path(key)}"):
                 self._fs.makedirs(self._full(key), exist_ok=True)
 
@@ -172,7 +171,7 @@ class ObjectStorage:
         """See `Storage.remove_folder`."""
         if self.entries(key):
             return False
-        if self._has_folders and self.exists(key):
+        if self.capabilities.has_folders and self.exists(key):
             with _mapped(f"Removing the folder {self.path(key)}"):
                 self._fs.rmdir(self._full(key))
         return True

@@ -114,6 +114,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["delete", "GOOD"],
         ["restore", "GOOD"],
         ["end", "DEAD"],
+        ["doctor", "STORE"],
         ["env"],
         ["version"],
         ["help", "json"],
@@ -123,7 +124,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
 def test_the_documents_have_the_fields_that_are_documented(place: Place, invoke: Invoke, arguments: list[str]) -> None:
     name = arguments[0]
     places = {"GOOD": place.ids.good, "DEAD": place.ids.dead, "STORE": str(place.path)}
-    store = [] if name in ("merge", "version", "help") else ["--store", str(place.path)]
+    store = [] if name in ("merge", "doctor", "version", "help") else ["--store", str(place.path)]
     answer = invoke(*(places.get(a, a) for a in arguments), *store, "--json")
     assert answer.exit_code == 0, answer.stderr
     documents = answer.documents if name in LISTS else [answer.document]
