@@ -11,7 +11,7 @@ from typing import Any
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.documents import ExperimentDocument
-from localtrack.format.jsonlines import encode_record, encode_value, float_encoder
+from localtrack.format.jsonlines import encode_record, encode_value, line_encoder
 from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.names import MAX_INT64, MIN_INT64, validate_key
 from localtrack.format.run_fold import RunState
@@ -44,7 +44,7 @@ class RunWriter(RunFiles):
         """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
         self._is_in_new_folder = known is None
         self._clock_ns = time.time_ns if site.clock is wall_clock_ms else lambda: site.clock() * 1_000_000
-        self._dumps = float_encoder()
+        self._dumps, self._dump_options = line_encoder()
 
     def begin(self, *records: list[Any]) -> None:
         """Create the log and write its header and first records, in one write.
@@ -85,9 +85,8 @@ class RunWriter(RunFiles):
                 del self._sets[key]
                 self._append_points([(key, value, timestamp, step)])
                 return
-            # orjson for the float, which is its strength; a whole line of it would keep a block of 1 KiB in memory
-            # until the next sync.
-            line = b"[%d,%d,%d,%b]\n" % (number, dt, ds, self._dumps(value))
+            # A copy of the line: the encoder's own would keep a block of 1 KiB in memory until the next sync.
+            line = b"%b" % self._dumps((number, dt, ds, value), None, self._dump_options)
             is_time_to_look = self._append(line)
             self._points_count += 1
             if is_time_to_look or self._is_careful:
