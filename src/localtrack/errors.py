@@ -54,6 +54,7 @@ class ErrorCode(enum.StrEnum):
     NEWER_FORMAT = "newer_format"
     DIVERGED = "diverged"
     SYNC_FAILED = "sync_failed"
+    INVALID_SQL = "invalid_sql"
 
 
 class LocaltrackError(Exception):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
 from localtrack.api.pages import RunPage
 from localtrack.api.run import ActiveRun, OnError, sync_everything
+from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
-from localtrack.api.store_experiments import ExperimentCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
@@ -23,20 +23,19 @@ from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.runs import RunReport, Runs
 from localtrack.store.site import Durability, Site, open_site
-from localtrack.types import DEFAULT_EXPERIMENT_ID, Finding, Run, RunStatus, ViewType
+from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus, ViewType
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from localtrack.query.snapshot import RunSnapshot
     from localtrack.store.merging import MergeReport, Progress
 
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(ExperimentCalls, ArtifactCalls):
+class Store(AnalysisCalls, ArtifactCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.
@@ -327,16 +326,6 @@ class Store(ExperimentCalls, ArtifactCalls):
             now_ms=self.clock(),
         )
         return RunPage(page, token=page.token, findings=snapshot.findings)
-
-    def snapshot_runs(self, experiment_ids: Collection[str] | None = None) -> RunSnapshot:
-        """Return all runs, or those of some experiments, as they are now: what searches and analyses are made of."""
-        from localtrack.query.snapshot import RowSnapshot
-
-        findings: list[Finding] = []
-        wanted = None if experiment_ids is None else set(experiment_ids)
-        rows = [self._runs.row(reading) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
-        names = {e.experiment_id: e.name for e in self._catalog.read().experiments.values()}
-        return RowSnapshot(rows, experiment_names=names, findings=[*self._catalog.findings, *findings])
 
     # -- points
 

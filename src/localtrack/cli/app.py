@@ -20,6 +20,7 @@ from localtrack.cli.commands.merge import merge
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
 from localtrack.cli.commands.show import show
+from localtrack.cli.commands.sql import sql
 from localtrack.cli.commands.unlock import unlock
 from localtrack.cli.commands.version import version
 from localtrack.cli.output import write_error
@@ -38,6 +39,7 @@ EPILOG: Final = """\
 localtrack help exit-codes   what the exit codes mean
 localtrack help json         the fields of --json
 localtrack help filter       how runs are searched
+localtrack help sql          the views of localtrack sql
 localtrack env               settings from the environment
 """
 
@@ -85,6 +87,7 @@ for command in (
     runs,
     show,
     history,
+    sql,
     experiments,
     merge,
     seal,

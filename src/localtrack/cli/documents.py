@@ -17,6 +17,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "show": "the fields of runs, and artifacts, findings",
     "history": "key, step, timestamp_ms, value",
+    "sql": "the columns of the query",
     "experiments": (
         "experiment_id, name, lifecycle_stage, creation_time_ms, last_update_time_ms, artifact_location, tags"
     ),
@@ -33,7 +34,7 @@ FIELDS: Final[dict[str, str]] = {
 }
 """Fields of each command's document, in order."""
 
-LISTS: Final = frozenset({"runs", "history", "experiments", "delete", "restore", "end", "unlock"})
+LISTS: Final = frozenset({"runs", "history", "sql", "experiments", "delete", "restore", "end", "unlock"})
 """Commands that print one document a line."""
 
 PARTS: Final[dict[str, str]] = {

@@ -47,7 +47,7 @@ def to_pandas(rows: Iterable[RunRow]) -> pd.DataFrame:
     try:
         import pandas as pd
     except ImportError as error:
-        raise _missing("pandas") from error
+        raise missing_extra("pandas") from error
 
     rows = list(rows)
     infos = [row.info for row in rows]
@@ -73,7 +73,7 @@ def to_polars(rows: Iterable[RunRow]) -> pl.DataFrame:
     try:
         import polars as pl
     except ImportError as error:
-        raise _missing("polars") from error
+        raise missing_extra("polars") from error
 
     frame = pl.from_arrow(to_arrow(rows))
     assert isinstance(frame, pl.DataFrame)
@@ -92,7 +92,8 @@ def _key_columns(rows: Sequence[RunRow], *, missing: float | None) -> Iterable[t
             yield f"{group}.{key}", [mapping.get(key, absent) for mapping in mappings]
 
 
-def _missing(package: str) -> LocaltrackError:
+def missing_extra(package: str) -> LocaltrackError:
+    """Return the error for a package that an extra would bring."""
     return LocaltrackError(
         f"{package} is not installed.", code=ErrorCode.MISSING_EXTRA, hint=f"Run `pip install localtrack[{package}]`."
     )

@@ -63,6 +63,40 @@ def _json_page() -> Iterator[str]:
         yield from _wrap(f"{name:<15} ", fields)
 
 
+SQL_PAGE: Final = """\
+A query is one SELECT in DuckDB's SQL. It reads these views, and nothing else: no file, no network, no setting.
+
+VIEWS
+
+Times are in UTC; timestamp_ms is milliseconds since 1970: make_timestamp_ms(timestamp_ms) is the moment.
+
+  SELECT run_id, value FROM metrics WHERE key = 'loss' ORDER BY value LIMIT 10
+  SELECT p.value AS lr, avg(m.value) FROM metrics m JOIN params p USING (run_id)
+    WHERE m.key = 'loss' AND p.key = 'lr' GROUP BY ALL
+  SELECT step, value FROM metric_history WHERE run_id = $run AND key = 'loss' ORDER BY step
+  SELECT date_trunc('day', start_time) AS day, count(*) FROM runs
+    WHERE lifecycle_stage = 'active' GROUP BY ALL
+
+metric_history and artifacts read just the runs and metrics that the conditions on run_id and key leave room
+for. Without one they read the whole store, run after run."""
+
+
+def _sql_page() -> Iterator[str]:
+    from localtrack.query.sql.columns import MEANINGS, VIEWS
+
+    for line in SQL_PAGE.splitlines():
+        if line != "VIEWS":
+            yield line
+            continue
+        for name, columns in VIEWS.items():
+            yield f"{name:<15} {MEANINGS[name]}"
+            yield from _wrap(" " * 16, ", ".join(f"{column} {_short(kind)}" for column, kind in columns.items()))
+
+
+def _short(kind: str) -> str:
+    return kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
+
+
 def _wrap(title: str, text: str) -> list[str]:
     import textwrap
 
@@ -73,6 +107,7 @@ TOPICS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "exit-codes": _exit_code_page,
     "json": _json_page,
     "filter": lambda: iter(FILTER_PAGE.splitlines()),
+    "sql": _sql_page,
 }
 
 
@@ -83,18 +118,18 @@ TOPICS: Final[dict[str, Callable[[], Iterator[str]]]] = {
 @pass_session
 @click.pass_context
 def help_command(ctx: click.Context, session: Session, topic: str | None) -> None:
-    """Explain exit-codes, json, filter or a command."""
+    """Explain exit-codes, json, filter, sql or a command."""
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
+    command = None if topic is None else root.command.get_command(root, topic)
     if topic is None:
         text = root.get_help()
-    elif topic in TOPICS:
-        text = "\n".join(TOPICS[topic]())
+    elif command is None and topic not in TOPICS:
+        raise click.UsageError(f"There is no topic {topic!r}; there are {', '.join(TOPICS)} and the commands.")
     else:
-        command = root.command.get_command(root, topic)
-        if command is None:
-            raise click.UsageError(f"There is no topic {topic!r}; there are {', '.join(TOPICS)} and the commands.")
-        text = command.get_help(click.Context(command, info_name=topic, parent=root))
+        parts = [] if command is None else [command.get_help(click.Context(command, info_name=topic, parent=root))]
+        parts += ["\n".join(TOPICS[topic]())] if topic in TOPICS else []
+        text = "\n\n".join(parts)
     if session.is_json:
         write_json({"topic": topic, "text": text})
     else:

@@ -1,0 +1,178 @@
+"""What the views are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from localtrack.format.arrow_columns import column
+from localtrack.format.segment_table import column as one_array
+from localtrack.query.relations import experiments_relation
+from localtrack.query.snapshot import RunSnapshot
+from localtrack.query.sql.columns import VIEWS
+from localtrack.query.sql.streams import Candidates, Produce, make_stream
+from localtrack.types import Experiment, FileInfo, Finding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ChooseKeys = Callable[[Sequence[str]], Sequence[str]]
+
+_Parts = tuple["pa.Schema", Sequence[str], Produce]
+"""Columns of a stream, which of them are known before reading, and where the rows come from."""
+
+_MAX_TIME_MS: Final = 253_402_300_799_999
+"""The end of the year 9999: what the calendars of Python and pandas know."""
+_BATCH_RUNS: Final = 256
+"""Runs whose artifacts are listed before rows are handed over."""
+
+
+@dataclass
+class Source:
+    """Where the rows of the views come from; nothing is read before a query names it.
+
+    Args:
+        take_snapshot: Gives all runs, deleted ones too.
+        experiments: All experiments, deleted ones too.
+        run_ids: The ids of all runs, without looking into those where that can be helped.
+        points: The points of a run, with the columns of `metric_history` but run_id; None if there is no such run
+            (any more). It is given a function that tells which of the run's keys are wanted.
+        artifacts: The files among the artifacts of a run, those in folders too; none if there is no such run.
+    """
+
+    take_snapshot: Callable[[], RunSnapshot]
+    experiments: Callable[[], Sequence[Experiment]]
+    run_ids: Callable[[], Sequence[str]]
+    points: Callable[[str, ChooseKeys], pa.Table | None]
+    artifacts: Callable[[str], Iterable[FileInfo]]
+    findings: list[Finding] = field(default_factory=list)
+    """What was found damaged while the views were read."""
+    failure: Exception | None = None
+    """Why a view could not be read on; DuckDB passes on its text only."""
+    words: Sequence[str] = ()
+    """The texts that the query compares with, in its own text and as parameters."""
+
+    @cached_property
+    def snapshot(self) -> RunSnapshot:
+        """All runs as they were when the query first asked for them."""
+        snapshot = self.take_snapshot()
+        self.findings += snapshot.findings
+        return snapshot
+
+
+def make_view(name: str, source: Source) -> Any:
+    """Return the Arrow table or data set to register under the name of a view."""
+    if name in _STREAMS:
+        schema, known, produce = _STREAMS[name](source)
+
+        def remember_failure(candidates: Candidates) -> Iterator[pa.Table]:
+            try:
+                yield from produce(candidates)
+            except Exception as error:
+                source.failure = error
+                raise
+
+        return make_stream(schema, known, remember_failure)
+    table = source.snapshot.table("runs") if name == "runs" else experiments_relation(source.experiments())
+    for place, title in enumerate(table.column_names):
+        if title.endswith("_time"):
+            table = table.set_column(place, title, _moments(table.column(title)))
+    return table.select(list(VIEWS[name]))
+
+
+def _tall(name: str) -> Callable[[Source], _Parts]:
+    """Return the maker of a view of key and value, which asks for just the keys that a query names."""
+
+    def make(source: Source) -> _Parts:
+        import pyarrow as pa
+
+        titles = list(VIEWS[name])
+        types = {"VARCHAR": pa.large_string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
+        schema = pa.schema([pa.field(title, types[VIEWS[name][title]]) for title in titles])
+        schema = schema.set(0, pa.field("run_id", pa.dictionary(pa.int32(), pa.large_string())))
+
+        def produce(candidates: Candidates) -> Iterable[pa.Table]:
+            keys = candidates.only_words("key", source.words) if "key" in titles else None
+            table = source.snapshot.table(name, keys=keys)
+            # The ids once, and for each row its place among them: no copy of the texts.
+            ids, rows = one_array(source.snapshot.table("runs"), "run_id"), one_array(table, "row")
+            table = table.append_column("run_id", pa.DictionaryArray.from_arrays(rows, ids))
+            if name == "metrics":
+                table = table.rename_columns({"timestamp": "timestamp_ms"})
+            yield table.select(titles)
+
+        return schema, [], produce
+
+    return make
+
+
+def _moments(values: Any) -> Any:
+    """Return milliseconds as moments; NULL for what no calendar knows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    limit = column("int64", [_MAX_TIME_MS, -_MAX_TIME_MS])
+    is_known = pc.and_(pc.less_equal(values, limit[0]), pc.greater_equal(values, limit[1]))
+    nothing = column("int64", [None])[0]
+    return pc.if_else(is_known, values, nothing).cast(pa.timestamp("ms", "UTC"))
+
+
+def _metric_history(source: Source) -> _Parts:
+    import pyarrow as pa
+
+    text: pa.DataType = pa.string()
+    schema = pa.schema(
+        {"run_id": text, "key": text, "step": pa.int64(), "timestamp_ms": pa.int64(), "value": pa.float64()}
+    )
+
+    def produce(candidates: Candidates) -> Iterable[pa.Table]:
+        run_ids = source.run_ids()
+        for place in candidates.select(run_id=run_ids):
+            run_id = run_ids[place]
+
+            def choose(keys: Sequence[str], run_id: str = run_id) -> Sequence[str]:
+                return [keys[i] for i in candidates.select(run_id=[run_id] * len(keys), key=keys)]
+
+            points = source.points(run_id, choose)
+            if points is not None and points.num_rows:
+                yield _with_run_id(points, run_id).select(schema.names).cast(schema)
+
+    return schema, ["run_id", "key"], produce
+
+
+def _with_run_id(table: pa.Table, run_id: str) -> pa.Table:
+    import pyarrow as pa
+
+    rows = pa.repeat(column("string", [run_id])[0].cast(pa.string()), table.num_rows)
+    return table.append_column("run_id", rows)
+
+
+def _artifacts(source: Source) -> _Parts:
+    import pyarrow as pa
+
+    text: pa.DataType = pa.string()
+    schema = pa.schema({"run_id": text, "path": text, "size_bytes": pa.int64()})
+
+    def produce(candidates: Candidates) -> Iterable[pa.Table]:
+        run_ids = source.run_ids()
+        places = candidates.select(run_id=run_ids)
+        for start in range(0, len(places), _BATCH_RUNS):
+            rows = [
+                (run_ids[place], file.path, file.file_size)
+                for place in places[start : start + _BATCH_RUNS]
+                for file in source.artifacts(run_ids[place])
+            ]
+            ids, paths, sizes = (zip(*rows, strict=True)) if rows else ((), (), ())
+            arrays = [column("string", ids), column("string", paths), column("int64", sizes)]
+            yield pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
+
+    return schema, ["run_id"], produce
+
+
+_STREAMS: Final[dict[str, Callable[[Source], Any]]] = {
+    **{name: _tall(name) for name in ("params", "metrics", "tags", "datasets")},
+    "metric_history": _metric_history,
+    "artifacts": _artifacts,
+}
