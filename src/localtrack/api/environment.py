@@ -328,3 +328,27 @@ def _path_of_file_uri(uri: str) -> str:
     path = unquote(path)
     # "/C:/x" is how a URI writes a Windows path.
     return path[1:] if os.name == "nt" and path[2:3] == ":" else path
+
+
+_SERVER_STORE: Final = "_MLFLOW_SERVER_FILE_STORE"
+_SERVER_ARTIFACTS: Final = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
+_SERVER_DEFAULT_ARTIFACTS: Final = "./mlartifacts"
+_SERVER_ARTIFACT_ROOT: Final = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+
+
+def served_artifact_root() -> str | None:
+    """Return the artifact root that `mlflow server` gave to this process, its worker; None in other processes."""
+    return _get(_SERVER_ARTIFACT_ROOT)
+
+
+def serve_artifacts_from_store() -> None:
+    """In a worker of `mlflow server` on a localtrack store: keep artifacts in the store, unless told otherwise.
+
+    Source: mlflow.server.constants, and the default of `--artifacts-destination`, in MLflow 3.1 to 3.17.
+    """
+    uri = os.environ.get(_SERVER_STORE, "")
+    scheme = _scheme(uri)
+    if scheme != "localtrack" and not scheme.startswith("localtrack+"):
+        return
+    if os.environ.get(_SERVER_ARTIFACTS) == _SERVER_DEFAULT_ARTIFACTS:
+        os.environ[_SERVER_ARTIFACTS] = uri

@@ -371,7 +371,17 @@ class Store(AnalysisCalls, ArtifactCalls):
         other = open_site(open_storage(source), create=False)
         return merge_store(self._site, other, self._runs.inbox, progress=progress)
 
-    # -- for ActiveRun
+    # -- for ActiveRun, and for the plugin, which speaks MLflow's words and so needs more than users do
+
+    @property
+    def runs(self) -> Runs:
+        """The runs, as the layer below has them."""
+        return self._runs
+
+    @property
+    def catalog(self) -> Catalog:
+        """The experiments and life cycles, as the layer below has them."""
+        return self._catalog
 
     def end_writer(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
         """End the run of a writer, or, without info, only its writing. See `ActiveRun.end` and `ActiveRun.detach`."""
