@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from localtrack.api.fluent import (
         active_run,
         delete_run,
+        delete_runs,
         end_run,
         get_artifact_uri,
         get_parent_run,
         get_run,
         last_active_run,
         restore_run,
+        restore_runs,
         start_run,
     )
     from localtrack.api.fluent_experiments import (
@@ -73,6 +75,7 @@ __all__ = [
     "delete_experiment",
     "delete_experiment_tag",
     "delete_run",
+    "delete_runs",
     "delete_tag",
     "end_run",
     "entities",
@@ -101,6 +104,7 @@ __all__ = [
     "log_text",
     "restore_experiment",
     "restore_run",
+    "restore_runs",
     "search_experiments",
     "search_runs",
     "set_experiment",
@@ -116,7 +120,8 @@ __all__ = [
 # Where each name comes from; a module under its own name comes as it is.
 _HOMES = {
     "api.fluent": """
-        active_run delete_run end_run get_artifact_uri get_parent_run get_run last_active_run restore_run start_run
+        active_run delete_run delete_runs end_run get_artifact_uri get_parent_run get_run last_active_run restore_run
+        restore_runs start_run
     """,
     "api.fluent_experiments": """
         create_experiment delete_experiment delete_experiment_tag get_experiment get_experiment_by_name

@@ -172,6 +172,18 @@ class Finding:
     severity: Literal["info", "warning", "error"] = "warning"
 
 
+@dataclass(frozen=True, slots=True)
+class CheckFinding(Finding):
+    """What a check of a whole store found wrong with one file or folder."""
+
+    invariant: str = ""
+    """The invariant of FORMAT.md section 17 that is broken: `M1` … `M10`, `S1` … `S7`."""
+    remedy: str = ""
+    """What to do about it."""
+    is_repairable: bool = False
+    """True: `repair` mends it without loss."""
+
+
 class MetricSummary(NamedTuple):
     """What the points of one metric of one run add up to."""
 

@@ -21,6 +21,8 @@ ADDED = {"start_run": {"resume", "job"}}
 # Names that MLflow does not have at its top.
 OURS = {
     *("LocaltrackError", "Store", "errors", "flush"),
+    # Only the one of Databricks' runtime has these.
+    *("delete_runs", "restore_runs"),
     # MLflow has these in mlflow.entities.
     *("Experiment", "Metric", "Param", "Run", "RunStatus", "RunTag", "ViewType"),
 }

@@ -163,6 +163,30 @@ def restore_run(run_id: str) -> None:
     active_store().restore_run(run_id)
 
 
+def delete_runs(experiment_id: str, max_timestamp_millis: int, max_runs: int | None = None) -> int:
+    """Delete runs of an experiment that started then or before, oldest first, and return how many; at most 10,000.
+
+    As Databricks has it. `Store.delete_runs` can choose by a filter, too.
+
+    Raises:
+        NotFoundError: There is no such experiment.
+        StateError: The experiment is deleted.
+    """
+    return active_store().delete_runs(experiment_id, max_timestamp_millis, max_runs)
+
+
+def restore_runs(experiment_id: str, min_timestamp_millis: int, max_runs: int | None = None) -> int:
+    """Take back the deletion of runs that were deleted then or later, and return how many there were; at most 10,000.
+
+    As Databricks has it. `Store.restore_runs` can choose by a filter, too.
+
+    Raises:
+        NotFoundError: There is no such experiment.
+        StateError: The experiment is deleted.
+    """
+    return active_store().restore_runs(experiment_id, min_timestamp_millis, max_runs)
+
+
 def run_to_log_to(run_id: str | None = None) -> ActiveRun:
     """Return the run that a logging call is for: that of the id, else the active one, else a new one."""
     if run_id:

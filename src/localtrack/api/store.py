@@ -12,6 +12,7 @@ from localtrack.api.pages import RunPage
 from localtrack.api.run import ActiveRun, OnError, sync_everything
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
+from localtrack.api.store_cleanup import CleanupCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
@@ -35,7 +36,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(AnalysisCalls, ArtifactCalls):
+class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from localtrack.cli.commands.check import check
 from localtrack.cli.commands.doctor import doctor
 from localtrack.cli.commands.env import env
 from localtrack.cli.commands.experiments import experiments
@@ -91,6 +92,7 @@ for command in (
     experiments,
     merge,
     seal,
+    check,
     delete,
     restore,
     end,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from localtrack.types import Experiment, FileInfo, Finding, Liveness, MetricSummary, RunRow
+from localtrack.types import CheckFinding, Experiment, FileInfo, Finding, Liveness, MetricSummary, RunRow
 
 FIELDS: Final[dict[str, str]] = {
     "init": "store, store_id, created",
@@ -23,6 +23,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "merge": "destination, sources",
     "seal": "sealed_count",
+    "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
     "delete": "run_id, lifecycle_stage",
     "restore": "run_id, lifecycle_stage",
     "end": "run_id, status",
@@ -43,7 +44,8 @@ PARTS: Final[dict[str, str]] = {
     "sources[]": (
         "source, experiments_added, runs_added, runs_extended, runs_unchanged, files_copied, bytes_copied, findings"
     ),
-    "findings[]": "key, what, code, severity",
+    "findings[]": "key, what, code, severity, invariant, remedy",
+    "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",
     "checks[]": "name, verdict, text, figures",
     "variables[]": "name, twin, source, value, counts, meaning",
@@ -100,7 +102,15 @@ def artifact_document(file: FileInfo) -> dict[str, Any]:
 
 def finding_document(finding: Finding) -> dict[str, Any]:
     """Return a finding as it stands in `localtrack show --json`."""
-    return {"key": finding.key, "what": finding.what, "code": finding.code, "severity": finding.severity}
+    invariant, remedy = (finding.invariant, finding.remedy) if isinstance(finding, CheckFinding) else (None, None)
+    return {
+        "key": finding.key,
+        "what": finding.what,
+        "code": finding.code,
+        "severity": finding.severity,
+        "invariant": invariant,
+        "remedy": remedy,
+    }
 
 
 def _metric_document(summary: MetricSummary) -> dict[str, Any]:

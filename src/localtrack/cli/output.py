@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any, Final, TextIO
 
@@ -15,6 +17,8 @@ from localtrack.types import Finding
 _BLOCK_LINES: Final = 1_000
 """Lines written at once: click flushes after each call."""
 _SHOWN_FINDINGS_COUNT: Final = 20
+_PATIENCE_S: Final = 1.0
+"""What is done sooner needs no bar."""
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -100,6 +104,30 @@ def _is_encodable(text: str, stream: TextIO) -> bool:
 def _encodable(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while the block runs, from its second second on; nothing where stderr is no terminal.
+
+    Args:
+        title: What is going on; printable.
+
+    Returns:
+        What to call with how much is done, and how much there is.
+    """
+    with ExitStack() as shown:
+        bar: Any = None
+        begin_s = time.monotonic()
+
+        def show(done_count: int, total_count: int) -> None:
+            nonlocal bar
+            if bar is None and sys.stderr.isatty() and time.monotonic() - begin_s > _PATIENCE_S:
+                bar = shown.enter_context(click.progressbar(length=total_count, label=title, file=sys.stderr))
+            if bar is not None:
+                bar.update(done_count - bar.pos)
+
+        yield show
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +31,20 @@ class ExperimentDocument:
 
 def encode_store(document: StoreDocument) -> bytes:
     """Return the bytes of `localtrack.json`."""
-    return _encode(
-        {
-            "format": FORMAT,
-            "store": document.store_id,
-            "created_ms": document.created_ms,
-            "created_by": document.created_by,
-        }
-    )
+    fields = {
+        "format": FORMAT,
+        "store": document.store_id,
+        "created_ms": document.created_ms,
+        "created_by": document.created_by,
+    }
+    return _encode({**fields, "crc": _crc(fields)})
+
+
+def is_store_crc_sound(data: bytes) -> bool:
+    """Return whether the checksum of a store's document fits it; True if it has none. The document has to be sound."""
+    fields = json.loads(data)
+    told = fields.pop("crc", None)
+    return told is None or told == _crc(fields)
 
 
 def parse_store(data: bytes, *, where: str) -> StoreDocument:
@@ -79,6 +86,10 @@ def parse_experiment(data: bytes, *, where: str) -> ExperimentDocument:
     except (KeyError, TypeError) as error:
         raise FormatError(f"{where} is damaged: {error!r}.") from error
     return ExperimentDocument(experiment_id, name, generation)
+
+
+def _crc(fields: dict[str, Any]) -> str:
+    return f"{zlib.crc32(_encode(fields)):08x}"
 
 
 def _encode(document: dict[str, Any]) -> bytes:

@@ -41,6 +41,8 @@ class ExperimentState:
     user: str = ""
     lifecycle: tuple[int, str, int] = (0, "", 0)
     """The order of the highest `deleted` or `restored` edit."""
+    lifecycle_ms: int = 0
+    """When that was, milliseconds since 1970, UTC."""
     is_deleted: bool = False
     imported: ImportedExperiment | None = None
     """What imports have said of it; None if none has."""
@@ -100,6 +102,16 @@ class EditsState:
         if experiment is None or own.order > experiment.lifecycle:
             return own.is_deleted
         return experiment.is_deleted
+
+    def deleted_ms(self, run_id: str, experiment_id: str) -> int | None:
+        """Return when a run was deleted, or its experiment; None if it is not deleted."""
+        if not self.is_run_deleted(run_id, experiment_id):
+            return None
+        own, experiment = self.runs.get(run_id), self.experiments.get(experiment_id)
+        if own is not None and (experiment is None or own.order > experiment.lifecycle):
+            return own.time_ms
+        assert experiment is not None
+        return experiment.lifecycle_ms
 
 
 def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
@@ -208,6 +220,7 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
         experiment.name = payload["name"]
     else:
         experiment.lifecycle, experiment.is_deleted = edit[:3], op == "deleted"
+        experiment.lifecycle_ms = payload["time_ms"]
 
 
 def _apply_tags(tags: dict[str, str], changes: Mapping[str, str | None]) -> None:

@@ -15,9 +15,10 @@ EDITS: Final = "edits"
 INBOX: Final = "inbox"
 RUNS: Final = "runs"
 LOCKS: Final = "locks"
+QUARANTINE: Final = "quarantine"
 ARTIFACTS: Final = "artifacts"
 TEMPORARY_PREFIX: Final = ".tmp-"
-RESERVED: Final = frozenset(["packs", "index", "sync", "quarantine", LOCKS, "registry.db", "models"])
+RESERVED: Final = frozenset(["packs", "index", "sync", QUARANTINE, LOCKS, "registry.db", "models"])
 TOP: Final = frozenset([STORE_FILE, EXPERIMENTS, EDITS, INBOX, RUNS])
 
 _DAY_FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}|x[0-9a-f]{2}")

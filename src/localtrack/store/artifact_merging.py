@@ -43,15 +43,15 @@ def merge_artifacts(
         try:
             key = require_place(target, source.folder, path)
             if target.exists(key):
-                offered = _read_content(source.storage, source.folder, path)
-                held = _read_content(target, source.folder, path)
+                offered = read_content(source.storage, source.folder, path)
+                held = read_content(target, source.folder, path)
                 if offered == held:
                     continue
                 ranks = rank_contents(source, there) if ranks is None else ranks
                 if (ranks.get((path, held[1]), -1), held) >= (ranks.get((path, offered[1]), -1), offered):
                     continue
             notice()
-            sizes.append(_copy(target, key, source.storage, source.folder, path))
+            sizes.append(copy_artifact(target, key, source.storage, source.folder, path))
         except (InvalidInputError, NotFoundError) as error:
             # A name that cannot stand beside one that is there, or a file that went away while it was read.
             findings.append(Finding(f"{source.folder}/artifacts/{path}", str(error), "artifact", "error"))
@@ -75,7 +75,8 @@ def rank_contents(*copies: RunReading) -> dict[tuple[str, str], int]:
     return {(change.payload["path"], change.payload["sha256"]): rank for rank, change in enumerate(changes)}
 
 
-def _read_content(storage: Storage, folder: str, path: str) -> Content:
+def read_content(storage: Storage, folder: str, path: str) -> Content:
+    """Return size and digest of an artifact."""
     digest, size = hashlib.sha256(), 0
     with open_artifact(storage, folder, path) as file:
         while block := file.read(_COPY_BYTES):
@@ -84,7 +85,8 @@ def _read_content(storage: Storage, folder: str, path: str) -> Content:
     return size, digest.hexdigest()
 
 
-def _copy(target: Storage, key: str, source: Storage, folder: str, path: str) -> int:
+def copy_artifact(target: Storage, key: str, source: Storage, folder: str, path: str) -> int:
+    """Copy one artifact to a key, and return its size in bytes."""
     size = 0
     with open_artifact(source, folder, path) as file:
         stream = target.write_stream(key.rpartition("/")[0])

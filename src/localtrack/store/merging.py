@@ -12,7 +12,8 @@ from localtrack.format.documents import ExperimentDocument, parse_experiment
 from localtrack.format.layout import EDITS, EXPERIMENTS, RunFile, parse_run_file
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
-from localtrack.store.artifact_merging import merge_artifacts
+from localtrack.store.artifact_merging import copy_artifact, merge_artifacts, read_content
+from localtrack.store.artifacts import iter_files, require_place
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import gather_logs, list_logs, put_log, read_log
 from localtrack.store.run_reading import RunReading, list_run_folders
@@ -150,6 +151,38 @@ def _merge_folder(target: Site, source: Storage, folder: str, inbox: Inbox, repo
         )
 
 
+def merge_files(storage: Storage, source: str, target: str, report: MergeReport) -> bool:
+    """Copy what is missing from one folder of a store to another, as between two stores.
+
+    Args:
+        storage: The store's bytes.
+        source: Key of a run folder in a wrong place.
+        target: Key of the folder where its files belong.
+        report: What could not be copied is added.
+
+    Returns:
+        Whether everything is there now.
+    """
+    entries, told_count = storage.entries(source), len(report.findings)
+    for path, _, _ in iter_files(storage, source):
+        key = require_place(storage, target, path)
+        if not storage.exists(key):
+            copy_artifact(storage, key, storage, source, path)
+        elif read_content(storage, source, path) != read_content(storage, target, path):
+            report.findings.append(Finding(key, "two different files have this name", ErrorCode.DIVERGED, "error"))
+    there = {entry.name for entry in storage.entries(target)}
+    for entry in entries:
+        file = parse_run_file(entry.name)
+        if file is not None and file.kind == "segment" and entry.name not in there:
+            _copy_file(storage, f"{target}/{entry.name}", storage, f"{source}/{entry.name}", file.digest, report)
+    for kind in ("chunk", "log"):
+        for name in gather_logs(entries):
+            file = parse_run_file(name)
+            if file is not None and file.kind == kind:
+                _merge_log(storage, f"{target}/{name}", _read_listed(storage, source, name), report)
+    return len(report.findings) == told_count
+
+
 def _merge_points(
     target: Storage, reading: RunReading, there: RunReading, report: MergeReport, notice: Callable[[], None]
 ) -> None:
@@ -173,20 +206,28 @@ def _merge_points(
 
 def _copy_segment(target: Storage, reading: RunReading, file: RunFile, report: MergeReport) -> bool:
     """Copy a segment, over one of that name that was cut short; return whether it is what its name says."""
-    key, size, digest = f"{reading.folder}/{file.name}", 0, hashlib.sha256()
-    stream = target.write_stream(reading.folder)
+    key = f"{reading.folder}/{file.name}"
+    return _copy_file(target, key, reading.storage, key, file.digest, report)
+
+
+def _copy_file(
+    target: Storage, target_key: str, source: Storage, source_key: str, digest_wanted: str, report: MergeReport
+) -> bool:
+    """Copy a file that is named by its content; return whether it is what its name says."""
+    size, digest = 0, hashlib.sha256()
+    stream = target.write_stream(target_key.rpartition("/")[0])
     try:
-        with reading.storage.open(key) as from_file:
+        with source.open(source_key) as from_file:
             while block := from_file.read(_COPY_BYTES):
                 digest.update(block)
                 stream.sink.write(block)
                 size += len(block)
-        if digest.hexdigest()[:16] != file.digest:
-            report.findings.append(Finding(key, "its content is not what its name says"))
+        if not digest.hexdigest().startswith(digest_wanted):
+            report.findings.append(Finding(source_key, "its content is not what its name says"))
             return False
-        stream.commit(key)
+        stream.commit(target_key)
     except FileNotFoundError:
-        raise FileNotFoundError(file.name) from None
+        raise FileNotFoundError(source_key.rpartition("/")[2]) from None
     finally:
         stream.discard()
     report.count_file(size)

@@ -55,6 +55,7 @@ class RunReading:
 
     def _load(self, entries: list[Entry]) -> None:
         self.is_newer = False
+        self.entries = entries
         self.changed_ms = max((entry.mtime_ms for entry in entries if not entry.is_folder), default=0)
         self.writers: dict[str, WriterFiles] = {}
         self.logs: dict[str, RunLog] = {}

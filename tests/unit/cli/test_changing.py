@@ -177,3 +177,48 @@ def test_merge_takes_no_store_option(first_place: Place, tmp_path: Path, invoke:
     answer = invoke("--store", first_place.path, "merge", tmp_path, first_place.path)
     assert answer.exit_code == 2
     assert "leave --store out" in answer.stderr
+
+
+def test_delete_and_restore_many(place: Place, invoke: Invoke) -> None:
+    answer = invoke("delete", "-e", "team/a", "--filter", "metrics.loss > 0.5", "--store", place.path, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    assert {document["run_id"] for document in answer.documents} == {place.ids.good, place.ids.dead, place.ids.silent}
+    answer = invoke("restore", "-e", "team/a", "--since", "2020-01-01", "--max-runs", "1", "--store", place.path)
+    assert answer.stdout == "Restored 1 run.\n"
+    answer = invoke("restore", "-e", "team/a", "--since", "2020-01-01T00:00+02:00", "--store", place.path)
+    assert answer.stdout == "Restored 3 runs.\n"
+    answer = invoke("delete", "-e", "team/a", "--until", "1577836800000", "--store", place.path)
+    assert answer.stdout == "Deleted 0 runs.\n"
+
+
+def test_delete_wants_runs_or_an_experiment(place: Place, invoke: Invoke) -> None:
+    for arguments in (
+        [],
+        ["--filter", "metrics.loss > 1"],
+        [place.ids.good, "-e", "team/a"],
+        [place.ids.good, "--until", "2020-01-01"],
+        ["-e", "team/a"],
+        ["-e", "team/a", "--until", "soon"],
+    ):
+        answer = invoke("delete", *arguments, "--store", place.path)
+        assert answer.exit_code == 2, arguments
+        assert "Error" in answer.stderr
+
+
+def test_check_says_what_is_damaged_and_repairs(place: Place, invoke: Invoke) -> None:
+    answer = invoke("check", "--store", place.path)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout.endswith(": 0 errors, 0 warnings, 0 repaired.\n")
+    document = place.path / "experiments/0.json"
+    document.write_bytes(document.read_bytes()[:-3])
+    answer = invoke("check", "--store", place.path)
+    assert answer.exit_code == 10
+    assert "error M7 experiments/0.json: is not JSON" in answer.stdout
+    answer = invoke("check", "--repair", "--store", place.path)
+    assert answer.exit_code == 0
+    assert "repaired M7 experiments/0.json" in answer.stdout
+    (place.path / "localtrack.json").unlink()
+    answer = invoke("check", "--store", place.path, "--json")
+    assert answer.exit_code == 10
+    assert [finding["key"] for finding in answer.document["findings"]] == ["localtrack.json"]
+    assert invoke("check", "--store", place.path / "runs").exit_code == 3

@@ -112,6 +112,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["experiments"],
         ["merge", "STORE", "STORE"],
         ["seal"],
+        ["check"],
         ["delete", "GOOD"],
         ["restore", "GOOD"],
         ["end", "DEAD"],

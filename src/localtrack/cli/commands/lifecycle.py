@@ -2,43 +2,117 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Callable
+from typing import Any, Final
+
 import click
 
-from localtrack.cli.lookup import find_run_ids
+from localtrack.cli.lookup import find_experiment, find_run_ids
 from localtrack.cli.output import write_json_lines, write_lines
-from localtrack.cli.session import Session, general_options, pass_session
+from localtrack.cli.session import Command, Session, general_options, pass_session
 from localtrack.errors import ErrorCode, StateError
 from localtrack.types import TERMINAL_STATUSES, Liveness
 
 
+def bulk_options(time_flag: str, time_help: str) -> Callable[[Command], Command]:
+    """Add the options that choose many runs of an experiment instead of naming them."""
+
+    def add(function: Command) -> Command:
+        for option in (
+            click.option("--max-runs", type=click.IntRange(1, 10_000), help="At most so many.  [default: 10000]"),
+            click.option(time_flag, "time_ms", type=MOMENT, help=time_help),
+            click.option("--filter", "filter_string", default="", metavar="FILTER", help="Only runs that match."),
+            click.option("-e", "--experiment", metavar="NAME", help="Many runs of this experiment (name or id)."),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+class _Moment(click.ParamType[int]):
+    """A moment: milliseconds since 1970, or an ISO date or time, UTC where it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return milliseconds since 1970, UTC."""
+        if isinstance(value, int) or value.isdigit():
+            return int(value)
+        try:
+            moment = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 2026-07-28, 2026-07-28T12:00+02:00 or milliseconds since 1970.")
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
+        return round(moment.timestamp() * 1000)
+
+
+MOMENT: Final = _Moment()
+
+
 @click.command
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@click.argument("run_ids", nargs=-1, metavar="[RUN_ID...]")
+@bulk_options("--until", "Only runs that started then or before.")
 @general_options
 @pass_session
-def delete(session: Session, run_ids: tuple[str, ...]) -> None:
+def delete(
+    session: Session,
+    run_ids: tuple[str, ...],
+    experiment: str | None,
+    filter_string: str,
+    time_ms: int | None,
+    max_runs: int | None,
+) -> None:
     """Delete runs; `localtrack restore` takes it back.
 
-    The beginning of an id is enough. If one of them cannot be found, none is deleted.
+    Those named (the beginning of an id is enough; if one of them cannot be found, none is deleted), or, oldest first,
+    those of an experiment that started before a time or match a filter.
     """
     with session.open_store() as store:
-        found = find_run_ids(store, run_ids)
+        if _is_bulk(run_ids, experiment, filter_string, time_ms, max_runs):
+            experiment_id = find_experiment(store, experiment or "").experiment_id
+            found = store.select_runs_to_delete(experiment_id, time_ms, max_runs, filter_string=filter_string)
+        else:
+            found = find_run_ids(store, run_ids)
         changed_count = store.delete_run(*found)
     _answer(session, found, f"Deleted {_runs(changed_count)}.", {"lifecycle_stage": "deleted"})
 
 
 @click.command
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@click.argument("run_ids", nargs=-1, metavar="[RUN_ID...]")
+@bulk_options("--since", "Only runs that were deleted then or later.")
 @general_options
 @pass_session
-def restore(session: Session, run_ids: tuple[str, ...]) -> None:
+def restore(
+    session: Session,
+    run_ids: tuple[str, ...],
+    experiment: str | None,
+    filter_string: str,
+    time_ms: int | None,
+    max_runs: int | None,
+) -> None:
     """Take back the deletion of runs.
 
-    The beginning of an id is enough. If one of them cannot be found, none is restored.
+    Of those named (the beginning of an id is enough; if one of them cannot be found, none is restored), or, last
+    deleted first, of those of an experiment that were deleted since a time or match a filter.
     """
     with session.open_store() as store:
-        found = find_run_ids(store, run_ids)
+        if _is_bulk(run_ids, experiment, filter_string, time_ms, max_runs):
+            experiment_id = find_experiment(store, experiment or "").experiment_id
+            found = store.select_runs_to_restore(experiment_id, time_ms, max_runs, filter_string=filter_string)
+        else:
+            found = find_run_ids(store, run_ids)
         changed_count = store.restore_run(*found)
     _answer(session, found, f"Restored {_runs(changed_count)}.", {"lifecycle_stage": "active"})
+
+
+def _is_bulk(run_ids: tuple[str, ...], experiment: str | None, *choices: object) -> bool:
+    if run_ids and (experiment is not None or any(choices)):
+        raise click.UsageError("Name runs, or choose them with --experiment; not both.")
+    if not run_ids and experiment is None:
+        raise click.UsageError("Name runs, or choose them with --experiment.")
+    return experiment is not None
 
 
 @click.command

@@ -1,0 +1,189 @@
+"""Deleting many runs, and looking after a store, as users call it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from localtrack.api.pages import RunPage
+from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
+from localtrack.format.layout import RUNS, STORE_FILE
+from localtrack.storage.base import Storage
+from localtrack.storage.opening import open_storage
+from localtrack.store.catalog import Catalog, require_active
+from localtrack.store.runs import Runs
+from localtrack.store.site import Site
+from localtrack.types import ViewType
+
+if TYPE_CHECKING:
+    from localtrack.store.checking.report import CheckReport
+
+MAX_BULK_COUNT: Final = 10_000
+"""Runs deleted or restored by one call. Source: the hosted service's limit of `runs/delete-runs`, 2026-07."""
+
+
+class CleanupCalls:
+    """What a `Store` offers to delete many runs, and to keep itself sound and small."""
+
+    storage: Storage
+    search_runs: Callable[..., RunPage]
+    _site: Site
+    _catalog: Catalog
+    _runs: Runs
+    _user: str
+
+    # -- many runs at once
+
+    def delete_runs(
+        self,
+        experiment_id: str,
+        max_timestamp_millis: int | None = None,
+        max_runs: int | None = None,
+        *,
+        filter_string: str = "",
+    ) -> int:
+        """Delete runs of an experiment, oldest first, and return how many; they can be restored.
+
+        Args:
+            experiment_id: The experiment.
+            max_timestamp_millis: Only runs that started then or before, milliseconds since 1970, UTC.
+            max_runs: How many at most; 10,000 by default, which is the most.
+            filter_string: Only runs that match, as in `search_runs`.
+
+        Raises:
+            InvalidInputError: Neither a time nor a filter is given, or `max_runs` is out of bounds.
+            NotFoundError: There is no such experiment.
+            StateError: The experiment is deleted, and all its runs with it.
+
+        Durability: all of them are one record, so that they are deleted as a whole or not at all.
+        """
+        run_ids = self.select_runs_to_delete(experiment_id, max_timestamp_millis, max_runs, filter_string=filter_string)
+        return self._mark("deleted", run_ids)
+
+    def select_runs_to_delete(
+        self,
+        experiment_id: str,
+        max_timestamp_millis: int | None = None,
+        max_runs: int | None = None,
+        *,
+        filter_string: str = "",
+    ) -> list[str]:
+        """Return the ids of the runs that `delete_runs` would delete, in its order. As `delete_runs`."""
+        limit = _bulk_limit(max_runs)
+        if max_timestamp_millis is None and not filter_string.strip():
+            raise InvalidInputError(
+                "Neither max_timestamp_millis nor filter_string says which runs to delete.", hint="Give one of them."
+            )
+        experiment = require_active(self._catalog.find(experiment_id))
+        page = self.search_runs(
+            [experiment.experiment_id],
+            filter_string,
+            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+            max_results=None,
+            run_view_type=ViewType.ACTIVE_ONLY,
+        )
+        last_ms = max_timestamp_millis
+        found = [row.info.run_id for row in page if last_ms is None or row.info.start_time <= last_ms]
+        return found[:limit]
+
+    def restore_runs(
+        self,
+        experiment_id: str,
+        min_timestamp_millis: int | None = None,
+        max_runs: int | None = None,
+        *,
+        filter_string: str = "",
+    ) -> int:
+        """Take back the deletion of runs of an experiment, last deleted first, and return how many there were.
+
+        Args:
+            experiment_id: The experiment.
+            min_timestamp_millis: Only runs that were deleted then or later, milliseconds since 1970, UTC.
+            max_runs: How many at most; 10,000 by default, which is the most.
+            filter_string: Only runs that match, as in `search_runs`.
+
+        Raises:
+            InvalidInputError: Neither a time nor a filter is given, or `max_runs` is out of bounds.
+            NotFoundError: There is no such experiment.
+            StateError: The experiment is deleted: restore that, and its runs are restored with it.
+
+        Durability: all of them are one record, so that they are restored as a whole or not at all.
+        """
+        run_ids = self.select_runs_to_restore(
+            experiment_id, min_timestamp_millis, max_runs, filter_string=filter_string
+        )
+        return self._mark("restored", run_ids)
+
+    def select_runs_to_restore(
+        self,
+        experiment_id: str,
+        min_timestamp_millis: int | None = None,
+        max_runs: int | None = None,
+        *,
+        filter_string: str = "",
+    ) -> list[str]:
+        """Return the ids of the runs that `restore_runs` would restore, in its order. As `restore_runs`."""
+        limit = _bulk_limit(max_runs)
+        if min_timestamp_millis is None and not filter_string.strip():
+            raise InvalidInputError(
+                "Neither min_timestamp_millis nor filter_string says which runs to restore.", hint="Give one of them."
+            )
+        experiment = require_active(self._catalog.find(experiment_id))
+        page = self.search_runs(
+            [experiment.experiment_id], filter_string, max_results=None, run_view_type=ViewType.DELETED_ONLY
+        )
+        edits = self._catalog.read()
+        deleted_ms = {row.info.run_id: edits.deleted_ms(row.info.run_id, experiment.experiment_id) or 0 for row in page}
+        first_ms = min_timestamp_millis
+        found = [run_id for run_id, at_ms in deleted_ms.items() if first_ms is None or at_ms >= first_ms]
+        return sorted(found, key=lambda run_id: (-deleted_ms[run_id], run_id))[:limit]
+
+    def _mark(self, op: str, run_ids: list[str]) -> int:
+        if run_ids:
+            self._catalog.mark_runs(op, run_ids, user=self._user)
+        return len(run_ids)
+
+    # -- looking after the store
+
+    def check(
+        self, *, repair: bool = False, sizes_only: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> CheckReport:
+        """Look at every file of the store, and say what is not as it should be, one finding a file.
+
+        Args:
+            repair: Mend what can be mended without loss; what is set aside is kept in `quarantine/`.
+            sizes_only: Compare sizes of artifacts with their records, and do not read them.
+            progress: Called with how many run folders are done, and how many there are.
+
+        Concurrency: readers and writers may go on.
+        """
+        from localtrack.store.checking.store_check import check_store
+
+        return check_store(self._site, self._runs.inbox, repair=repair, sizes_only=sizes_only, progress=progress)
+
+
+def _bulk_limit(max_runs: int | None) -> int:
+    if max_runs is None:
+        return MAX_BULK_COUNT
+    if type(max_runs) is not int or not 1 <= max_runs <= MAX_BULK_COUNT:
+        raise InvalidInputError(f"max_runs={max_runs!r} is not a number from 1 to {MAX_BULK_COUNT}.")
+    return max_runs
+
+
+def check_document_at(location: str | os.PathLike[str]) -> CheckReport:
+    """Say what is wrong with the document that makes a folder a store, without which it cannot be opened.
+
+    Raises:
+        NotFoundError: There is no store, and nothing that looks like one.
+    """
+    from localtrack.store.checking.store_check import check_document
+
+    storage = open_storage(location)
+    if not storage.exists(STORE_FILE) and not storage.exists(RUNS):
+        raise NotFoundError(
+            f"There is no localtrack store at {storage.uri}.",
+            code=ErrorCode.STORE_NOT_FOUND,
+            hint="Make one with `localtrack init`, or check the path.",
+        )
+    return check_document(storage)

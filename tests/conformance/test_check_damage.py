@@ -1,0 +1,325 @@
+"""One byte changed, one file cut, one file gone: a check tells it with that file's name, once; the rest answers.
+
+What cannot be told is listed in FORMAT.md section 17, and again here, as narrowly.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.library_reading import read_with_library
+from tests.independent.golden_points import FOLDER, RUN, put_chunk, put_segment, unsealed
+from tests.independent.hand import A, B, HandLog, HandStore, created, dump, experiment_id, run_id, run_log
+
+from localtrack import Store
+from localtrack.errors import FormatError, NotFoundError
+from localtrack.types import CheckFinding
+
+DATA = Path(__file__).parents[1] / "data"
+T = 1_790_000_000_000
+BYSTANDER = "/a/bystander"
+SHORT = f"runs/2026-09-21/{run_id(2)}"
+LONG = f"runs/2026-09-21/{run_id(3)}"
+
+
+def make_store(root: Path) -> None:
+    """A store with every kind of file, all that can be closed closed."""
+    store = HandStore()
+    document = {"created_by": "by hand", "created_ms": T, "format": 1, "store": "5f" * 16}
+    store.put("localtrack.json", dump(document | {"crc": f"{zlib.crc32(dump(document)):08x}"}))
+    name = "/Shared/churn"
+    store.experiment(name)
+    store.edits(created(T, name), created(T + 1, "kept"))
+    store.experiment("kept")
+    short = run_log(run_id(2), experiment=(experiment_id(name), name))
+    short.add(["run", T, {"start_ms": T, "status": "RUNNING", "user": "ada"}], ["param", T + 1, {"lr": "0.01"}])
+    short.add(["k", 0, ["loss"]], [0, 1, 1, 0.5])
+    short.add(["artifact", T + 2, {"path": "a.txt", "bytes": 5, "sha256": _sha256(b"hello")}])
+    short.add(["info", T + 3, {"status": "FINISHED", "end_ms": T + 3}])
+    short.close(T + 4, points=1, fold={"loss": [1, 0.5, 1, T + 1, 0.5, 0.5]}, chunks=0, points_all=1)
+    store.log(SHORT, short)
+    store.put(f"{SHORT}/artifacts/a.txt", b"hello")
+    store.put(f"inbox/{A}.jsonl", HandLog("Inbox", A).add(["open", run_id(2), "0"], ["bye", 0]).data)
+    chunks, _ = unsealed(has_fold=False)
+    store.files |= {key: data for key, data in chunks.files.items() if key.startswith(FOLDER)}
+    log = run_log(run_id(3), B)
+    log.add(["run", T, {"start_ms": T, "status": "RUNNING", "user": "ada"}])
+    log.add(["info", T + 3, {"status": "FINISHED", "end_ms": T + 3}]).close(T + 4, points=0, chunks=2, points_all=3)
+    store.log(LONG, log)
+    rows = [("loss", n, n, T + n, n / 2) for n in range(3)]
+    from tests.independent.hand import segment
+
+    keys = {"loss": [3, 1.0, 2, T + 2, 0.0, 1.0]}
+    store.segment(LONG, B, (0, 1), segment(rows, run=run_id(3), writer=B, chunks=(0, 1), keys=keys))
+    bystander = run_log(run_id(9))
+    bystander.add(["run", T, {"start_ms": T, "status": "RUNNING", "user": "eve"}], ["k", 0, ["m"]], [0, 1, 1, 7.0])
+    bystander.close(T + 4, points=1, chunks=0, points_all=1)
+    store.log(f"runs/2026-09-21/{run_id(9)}", bystander)
+    store.write(root)
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sound") / "store"
+    make_store(root)
+    with Store.open(root, create=False) as store:
+        assert store.check().findings == []
+    return root
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def check(root: Path) -> list[CheckFinding]:
+    from localtrack.api.store_cleanup import check_document_at
+
+    report = check_document_at(root)
+    if report.findings:
+        return report.findings
+    with Store.open(root, create=False) as store:
+        return store.check(sizes_only=False).findings
+
+
+def names(finding: CheckFinding, key: str) -> bool:
+    """Whether a finding names a file. That of a segment that is gone cannot know its digest."""
+    head, _, ending = key.rpartition("/")[2].partition(".")
+    wanted = key if not key.endswith(".parquet") else key.rpartition("/")[0] + f"/{head}.{ending.split('.')[0]}.parquet"
+    return finding.key in (key, wanted)
+
+
+def cannot_be_told(key: str, how: str, data: bytes, at: int) -> bool:
+    """FORMAT.md, section 17: the damage that a writer leaves that was killed, or never was."""
+    if how == "changed" and at == len(data) - 1 and data.endswith(b"\n"):
+        how = "cut"  # the last line is torn then
+    closed_at = data.rfind(b'["Closed"')
+    if key.startswith("inbox/"):
+        return how in ("cut", "gone") or at > 0
+    if key.startswith("edits/") and how in ("cut", "gone"):
+        return True
+    if how == "gone":  # a closed log without chunks: with no notice there is nothing that speaks of it
+        return key == f"{SHORT}/{A}.jsonl" or key == f"runs/2026-09-21/{run_id(9)}/{A}.jsonl"
+    if how == "cut" and key.endswith(".jsonl") and ".points." not in key:
+        whole = data.rfind(b"\n", 0, at) + 1
+        has_lost_points = any(line.startswith(b"[0,") for line in data[whole:].splitlines())
+        return b'"end_ms"' not in data[:whole] and not (has_lost_points and key.startswith(FOLDER))
+    if key == "localtrack.json":
+        return how == "changed" and 1 <= at <= data.index(b":")  # the name of the field `crc`
+    return how == "changed" and data[closed_at : closed_at + 9] == b'["Closed"' and closed_at + 9 < at < closed_at + 24
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+def test_one_damage_is_one_finding(sound: Path, tmp_path: Path, how: str, long_form: bool) -> None:
+    files = files_of(sound)
+    told: Counter[str] = Counter()
+    root = tmp_path / "store"
+    shutil.copytree(sound, root)
+    for key, data in files.items():
+        stride = 1 if long_form else max(len(data) // 15, 1)
+        places = [0] if how == "gone" else range(0 if how == "changed" else 1, len(data), stride)
+        for at in places:
+            if how == "gone":
+                (root / key).unlink()
+            else:
+                changed = data[:at] + (bytes([data[at] ^ 1]) + data[at + 1 :] if how == "changed" else b"")
+                (root / key).write_bytes(changed)
+            findings = check(root)
+            assert files_of(root).keys() - {key} == files.keys() - {key}, "a look changes nothing"
+            if cannot_be_told(key, how, data, at) and not findings:
+                continue
+            problem = f"{key}, {how} at {at}: {[(f.key, f.what) for f in findings]}"
+            assert len(findings) == 1, problem
+            # A killed writer leaves a run whose state is incomplete: that is said of its folder.
+            is_of_folder = cannot_be_told(key, how, data, at) and key.startswith(findings[0].key + "/")
+            assert names(findings[0], key) or is_of_folder, problem
+            assert findings[0].remedy
+            assert findings[0].invariant[0] in "MS"
+            told[key.partition("/")[0]] += 1
+            if findings[0].invariant == "M8":
+                continue  # who may not read the edits may not read the store: section 5.3
+            if key != "localtrack.json" and not key.startswith(f"runs/2026-09-21/{run_id(9)}"):
+                with Store.open(root, create=False) as store:
+                    row = store.get_run(run_id(9))
+                    assert (row.info.user_id, row.data.metrics) == ("eve", {"m": 7.0})
+        (root / key).write_bytes(data)
+    kinds = {"localtrack.json", "experiments", "runs"} | ({"edits"} if how == "changed" else set())
+    assert set(told) >= kinds
+
+
+INVARIANTS = {
+    "artifact_changed": "S6",
+    "artifact_missing": "S6",
+    "bytes_behind_closed": "M5",
+    "check_beyond_itself": "M5",
+    "chunk_missing": "M4",
+    "chunk_of_another_run": "M7",
+    "chunk_of_newer_format": "M8",
+    "closed_chunk_cut": "M4",
+    "closed_log_of_two_writers_cut": "S7",
+    "cut_within_closed_record": "S7",
+    "digit_in_closed_log": "M5",
+    "digit_under_check": "M5",
+    "edit_damaged": "M3",
+    "empty_line": "M3",
+    "experiment_file_damaged": "M7",
+    "experiment_file_of_another": "M7",
+    "last_chunk_missing": "M4",
+    "log_emptied": "M2",
+    "log_of_another_run": "M7",
+    "newer_format": "M8",
+    "newer_store": "M8",
+    "only_an_empty_log": "S3",
+    "part_missing": "M2",
+    "run_under_another_day": "M7",
+    "run_under_another_id": "M7",
+    "segment_cut": "M6",
+    "segment_cut_beside_its_chunks": "M6",
+    "segment_of_another_range": "M6",
+    "segment_of_another_run": "M6",
+    "segment_that_is_no_parquet": "M6",
+    "segment_with_a_flipped_byte": "M6",
+    "store_document_cut": "M7",
+    "store_document_missing": "M7",
+    "syntax_in_closed_log": "M3",
+    "unknown_upper_case_edit": "M8",
+    "unknown_upper_case_type": "M8",
+    "writer_in_header": "M7",
+    "wrong_count_in_closed": "M5",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "damaged").iterdir()))
+def test_of_every_damaged_store_one_finding_says_it(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(DATA / "damaged" / name / "store", root)
+    findings = [f for f in check(root) if f.invariant != "S4"]
+    several = {"names_of_no_rule": 7, "inbox_of_newer_format": 2, "experiment_of_second_writer": 0}
+    assert len(findings) == several.get(name, 1), findings
+    if name in INVARIANTS:
+        assert findings[0].invariant == INVARIANTS[name]
+
+
+@pytest.mark.parametrize("case", sorted(DATA.glob("golden/*/*/store")), ids=lambda path: path.parent.name)
+def test_a_sound_store_has_no_error(case: Path, tmp_path: Path) -> None:
+    shutil.copytree(case, tmp_path / "store")
+    before = read_with_library(tmp_path / "store")
+    with Store.open(tmp_path / "store", create=False) as store:
+        report = store.check(repair=True)
+    assert [f for f in report.findings if f.severity == "error"] == []
+    after = read_with_library(tmp_path / "store")
+    assert without_findings(after) == without_findings(before)
+
+
+def without_findings(answers: dict[str, Any]) -> str:
+    return json.dumps({key: value for key, value in answers.items() if key != "findings"}, sort_keys=True)
+
+
+def test_repair_writes_documents_of_experiments_anew(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "store")
+    files = files_of(sound)
+    documents = [key for key in files if key.startswith("experiments/")]
+    assert len(documents) == 3
+    (tmp_path / "store" / documents[0]).unlink()
+    (tmp_path / "store" / documents[1]).write_bytes(files[documents[1]][:-1])
+    with Store.open(tmp_path / "store", create=False) as store:
+        report = store.check(repair=True)
+        assert {finding.key for finding in report.repaired} == set(documents[:2])
+        assert report.is_sound
+        assert store.check().findings == []
+    after = files_of(tmp_path / "store")
+    assert {key: after[key] for key in files} == files
+    assert after[f"quarantine/{documents[1]}"] == files[documents[1]][:-1]
+
+
+def test_repair_brings_a_run_home(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "store")
+    before = read_with_library(sound)
+    (tmp_path / "store/runs/2001-01-01").mkdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious.txt").write_text("kept")
+    (tmp_path / "store" / SHORT / "artifacts/link").symlink_to(outside)
+    (tmp_path / "store" / SHORT).rename(tmp_path / "store/runs/2001-01-01" / run_id(2))
+    with Store.open(tmp_path / "store", create=False) as store:
+        with pytest.raises(NotFoundError):
+            store.get_run(run_id(2))
+        report = store.check(repair=True)
+        assert [finding.invariant for finding in report.repaired] == ["M7"]
+    assert without_findings(read_with_library(tmp_path / "store")) == without_findings(before)
+    assert (outside / "precious.txt").read_text() == "kept"
+    kept = files_of(tmp_path / "store/quarantine")
+    assert kept[f"runs/2001-01-01/{run_id(2)}/artifacts/a.txt"] == b"hello"
+
+
+def test_repair_sets_a_damaged_segment_aside_where_its_chunks_are(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(DATA / "damaged/segment_cut_beside_its_chunks/store", root)
+    before = read_with_library(root)
+    with Store.open(root, create=False) as store:
+        (repaired,) = store.check(repair=True).repaired
+        assert repaired.invariant == "M6"
+        assert store.check().findings == []
+    assert without_findings(read_with_library(root)) == without_findings(before)
+    assert (root / "quarantine" / repaired.key).is_file()
+
+
+def test_what_a_damaged_header_says_moves_nothing(sound: Path, tmp_path: Path) -> None:
+    """The run id in the header has one other digit: the log is damaged, and no run is made of it."""
+    shutil.copytree(sound, tmp_path / "store")
+    path = tmp_path / "store" / SHORT / f"{A}.jsonl"
+    path.write_bytes(path.read_bytes().replace(run_id(2).encode(), run_id(4).encode(), 1))
+    with Store.open(tmp_path / "store", create=False) as store:
+        report = store.check(repair=True)
+        assert [(f.key, f.invariant) for f in report.findings] == [(f"{SHORT}/{A}.jsonl", "M5")]
+        assert report.repaired == []
+        with pytest.raises(NotFoundError):
+            store.get_run(run_id(4))
+
+
+def test_a_notice_tells_of_a_log_that_is_gone_or_cut(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store, store.start_run(context=False) as run:
+        run.log_metric("m", 1.0)
+    (log,) = (tmp_path / "store/runs").glob("*/*/*.jsonl")
+    data = log.read_bytes()
+    log.write_bytes(data[: data.index(b'["info"')])
+    with Store.open(tmp_path / "store") as store:
+        (finding,) = store.check().findings
+        assert (finding.key, finding.invariant) == (log.relative_to(tmp_path / "store").as_posix(), "M2")
+        shutil.rmtree(log.parent)
+        (finding,) = store.check().findings
+        assert (finding.key, finding.severity) == (log.parent.relative_to(tmp_path / "store").as_posix(), "warning")
+
+
+def test_a_chunk_beside_its_segment_is_removed_by_repair(tmp_path: Path) -> None:
+    store_ = HandStore()
+    store_.files |= unsealed(has_fold=False)[0].files
+    put_segment(store_, 0, 1)
+    put_chunk(store_, 1)
+    store_.write(tmp_path)
+    before = read_with_library(tmp_path)
+    with Store.open(tmp_path, create=False) as store:
+        report = store.check(repair=True)
+        assert {f.invariant for f in report.repaired} == {"S2"}
+        assert store.check().findings == []
+    assert without_findings(read_with_library(tmp_path)) == without_findings(before)
+    assert RUN in before["runs"]
+
+
+def test_a_document_that_is_damaged_stops_all_else(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "damaged/store_document_cut/store", tmp_path / "store")
+    with pytest.raises(FormatError):
+        Store.open(tmp_path / "store")
+    (finding,) = check(tmp_path / "store")
+    assert (finding.key, finding.severity) == ("localtrack.json", "error")
