@@ -12,6 +12,7 @@ from typing import Any
 
 from localtrack.api.run import ActiveRun
 from localtrack.api.store import Store
+from localtrack.store import spool_thread
 from localtrack.types import Metric, Param, RunTag
 
 SET_KEYS = ("acc", "lr", "grad")
@@ -84,10 +85,16 @@ def work(
     calls_count: int | None = None,
     small_bytes: int | None = None,
     durability: str = "process",
+    spool: str = "",
+    move_interval_s: float = 10.0,
 ) -> None:
-    """Log without end: to one run, or to new runs of `calls_count` calls each, which are ended."""
+    """Log without end: to one run, or to new runs of `calls_count` calls each, which are ended.
+
+    With `spool` by way of one, which is moved every so many seconds.
+    """
     out = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    store = open_store(root, small_bytes, durability=durability)
+    spool_thread.INTERVAL_S = spool_thread.RETRY_S = move_interval_s  # type: ignore[misc]
+    store = open_store(root, small_bytes, durability=durability, spool=spool)
     while True:
         run = store.start_run("e", run_id=run_id, context=False)
         os.write(out, f"s {run.run_id}\n".encode())

@@ -51,6 +51,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "LOCALTRACK_ON_ERROR", "", "What a logging call does when the file system refuses: raise (default) or warn."
     ),
     Variable(
+        "LOCALTRACK_SPOOL",
+        "",
+        "Folder on a local disk: runs are written there first, and moved to the store in the background.",
+    ),
+    Variable(
         "LOCALTRACK_TRUNCATE_LONG_VALUES",
         "MLFLOW_TRUNCATE_LONG_VALUES",
         "Whether too long values of params and tags are cut (true, default) or refused (false).",
@@ -175,6 +180,11 @@ def on_error() -> OnError:
     """
     value = _choice("LOCALTRACK_ON_ERROR", ("raise", "warn"))
     return "warn" if value == "warn" else "raise"
+
+
+def spool() -> str | None:
+    """Return the folder of the spool, or None."""
+    return _get("LOCALTRACK_SPOOL")
 
 
 def truncate_long_values() -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from localtrack.store.merging import MergeReport, Progress
+    from localtrack.store.spool_thread import SpoolKeeper
 
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
@@ -42,7 +43,7 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.
     """
 
-    def __init__(self, site: Site, *, on_error: OnError) -> None:
+    def __init__(self, site: Site, *, on_error: OnError, spool_keeper: SpoolKeeper | None = None) -> None:
         self.storage = site.storage
         self.clock = site.clock
         self.truncates = site.truncate_long_values
@@ -51,6 +52,7 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
         self._catalog = Catalog(site)
         self._runs = Runs(site, self._catalog)
         self._user = ""
+        self._spool_keeper = spool_keeper
 
     @classmethod
     def open(
@@ -61,6 +63,7 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
         durability: Durability | None = None,
         on_error: OnError | None = None,
         truncate_long_values: bool | None = None,
+        spool: str | os.PathLike[str] | None = None,
     ) -> Store:
         """Open a store.
 
@@ -76,6 +79,10 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
             truncate_long_values: Cut params over 6,000 and tags over 8,000 characters (default, as MLflow), or refuse
                 them. Default:
                 LOCALTRACK_TRUNCATE_LONG_VALUES.
+            spool: A folder on a disk of this machine: everything is written there first and moved to the store in the
+                background and at the end, so that logging never waits for a drive, which may also be away for hours.
+                What a killed process leaves there, the next one with the same spool moves, or `localtrack drain`.
+                Default: LOCALTRACK_SPOOL; `""` for none.
 
         Raises:
             NotFoundError: There is no store, and `create` is False.
@@ -91,10 +98,14 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
             )
         if truncate_long_values is None:
             truncate_long_values = environment.truncate_long_values()
-        site = open_site(
-            open_storage(location), create=create, durability=durability, truncate_long_values=truncate_long_values
-        )
-        return cls(site, on_error=on_error)
+        spool_root = os.fspath(environment.spool() or "" if spool is None else spool)
+        options = {"durability": durability, "truncate_long_values": truncate_long_values}
+        if spool_root:
+            from localtrack.store.spool_thread import open_spooled_site
+
+            site, keeper = open_spooled_site(open_storage(location), spool_root, create=create, **options)
+            return cls(site, on_error=on_error, spool_keeper=keeper)
+        return cls(open_site(open_storage(location), create=create, **options), on_error=on_error)
 
     def __repr__(self) -> str:
         return f"<Store {self.uri}>"
@@ -126,9 +137,20 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
             self._catalog.close()
             self._site.is_closed = True
             syncer.hurry()
+            if self._spool_keeper is not None:
+                self._spool_keeper.finish()
+
+    def drain(self) -> None:
+        """With a spool: return when everything in it is at the store. Else nothing has to be done.
+
+        Raises:
+            StorageError: The store is away; what is spooled stays.
+        """
+        if self._spool_keeper is not None:
+            self._spool_keeper.move()
 
     def flush(self) -> None:
-        """Return when everything that this process has acknowledged is on the disk.
+        """Return when everything that this process has acknowledged is on the disk: with a spool, on the spool's.
 
         Raises:
             StorageError: It is not, and could not be written elsewhere.

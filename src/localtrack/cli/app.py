@@ -11,6 +11,7 @@ import click
 
 from localtrack.cli.commands.check import check
 from localtrack.cli.commands.doctor import doctor
+from localtrack.cli.commands.drain import drain
 from localtrack.cli.commands.env import env
 from localtrack.cli.commands.experiments import experiments
 from localtrack.cli.commands.help import help_command
@@ -97,6 +98,7 @@ for command in (
     restore,
     end,
     doctor,
+    drain,
     unlock,
     env,
     version,

@@ -28,6 +28,7 @@ FIELDS: Final[dict[str, str]] = {
     "restore": "run_id, lifecycle_stage",
     "end": "run_id, status",
     "doctor": "place, medium, file_system, mount_point, is_safe, is_shared, capabilities, checks",
+    "drain": "spool, store, files_waiting, bytes_waiting, files_moved, bytes_moved, error, findings",
     "unlock": "name, host, pid, boot, since_ms, state, removed",
     "env": "store, variables",
     "help": "topic, text",
@@ -35,7 +36,7 @@ FIELDS: Final[dict[str, str]] = {
 }
 """Fields of each command's document, in order."""
 
-LISTS: Final = frozenset({"runs", "history", "sql", "experiments", "delete", "restore", "end", "unlock"})
+LISTS: Final = frozenset({"runs", "history", "sql", "experiments", "delete", "restore", "end", "drain", "unlock"})
 """Commands that print one document a line."""
 
 PARTS: Final[dict[str, str]] = {

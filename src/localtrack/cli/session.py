@@ -39,7 +39,8 @@ class Session:
         from localtrack.api.location import resolve_store_path
         from localtrack.api.store import Store
 
-        return Store.open(resolve_store_path(self.store_path), create=False)
+        # Not by way of a spool: commands act on the store itself.
+        return Store.open(resolve_store_path(self.store_path), create=False, spool="")
 
     def refuse_store(self, reason: str) -> None:
         """Raise a usage error if `--store` was given to a command whose arguments name the stores."""

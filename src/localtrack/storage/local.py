@@ -10,20 +10,28 @@ import stat as stat_module
 from collections.abc import Callable
 from functools import cached_property
 from threading import Lock
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from localtrack.errors import StorageError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import Capabilities, of_mount
 from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
-from localtrack.storage.locallog import LocalLog, is_locked, sync_folder
+from localtrack.storage.locallog import LocalLog, is_locked, remove_if_let_go, sync_folder
 from localtrack.storage.mappedfile import MappedFile
 from localtrack.storage.mounts import find_mount
 
 _NO_HARD_LINKS: Final = frozenset(
     [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
 )
+
+
+class FileMark(NamedTuple):
+    """Which file lies under a name, to tell whether it was replaced."""
+
+    inode: int
+    mtime_ns: int
+    size: int
 
 
 class LocalStorage:
@@ -35,6 +43,8 @@ class LocalStorage:
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
         self.uri = self.root
+        self.must_be_there = False
+        """True: a root that is missing is a drive that is away, and is not made."""
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -126,7 +136,15 @@ class LocalStorage:
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""
         with mapped_errors(f"Making the folder {show_path(self.path(key))}"):
-            os.makedirs(self.path(key), exist_ok=True)
+            if not self.must_be_there:
+                os.makedirs(self.path(key), exist_ok=True)
+                return
+            path = self.root
+            os.stat(path)
+            for part in key.split("/") if key else []:  # one by one: `makedirs` would make the root again
+                path = f"{path}/{part}"
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path)
 
     def write(self, key: str, data: bytes) -> None:
         """See `Storage.write`."""
@@ -166,6 +184,60 @@ class LocalStorage:
         """See `Storage.remove`."""
         with mapped_errors(f"Removing {show_path(self.path(key))}"), contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(key))
+
+    def remove_if_let_go(self, key: str, size: int, *, may_be_empty: bool = False) -> bool:
+        """Remove a log of that size that its writer has let go of, if locks tell; return whether it is gone."""
+        if not self.capabilities.can_show_life:
+            return False
+        with mapped_errors(f"Removing {show_path(self.path(key))}"):
+            return (size > 0 or may_be_empty) and remove_if_let_go(self.path(key), size)
+
+    def mark(self, key: str) -> FileMark | None:
+        """Return which file lies under a key; None if none does."""
+        try:
+            found = os.stat(self.path(key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise to_storage_error(error, f"Looking at {show_path(self.path(key))}") from error
+        return FileMark(found.st_ino, found.st_mtime_ns, found.st_size)
+
+    def remove_if_same(self, key: str, mark: FileMark) -> bool:
+        """Remove a file unless another one has taken its place; return whether it is gone."""
+        path = self.path(key)
+        aside = f"{os.path.dirname(path)}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+        with mapped_errors(f"Removing {show_path(path)}"):
+            try:
+                # Away from its name first: between a look and an unlink somebody might replace it.
+                os.rename(path, aside)
+            except FileNotFoundError:
+                return True
+            found = os.stat(aside)
+            is_same = FileMark(found.st_ino, found.st_mtime_ns, found.st_size) == mark
+            if not is_same:
+                with contextlib.suppress(FileExistsError):  # a newer one is in place already
+                    os.link(aside, path)
+            os.unlink(aside)
+        return is_same
+
+    def extend(self, key: str, data: bytes, *, at: int) -> bool:
+        """Append to the copy of a log that nobody else writes to, if it is `at` bytes long; return whether it was.
+
+        Durability: durable on return. What got in when it failed is a beginning of `data`.
+        """
+        path = self.path(key)
+        with mapped_errors(f"Writing {show_path(path)}"):
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+            try:
+                if os.fstat(fd).st_size != at:
+                    return False
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        return True
 
     def remove_folder(self, key: str) -> bool:
         """See `Storage.remove_folder`."""

@@ -124,6 +124,16 @@ class LocalLog:
         """See `Appender.checksum`."""
         return zlib.crc32(b"".join(self._span), self._crc)
 
+    def ensure_lock(self) -> bool:
+        """Hold the lock on the file, waiting for readers that look at it; return whether there are locks here."""
+        if _fcntl is None:
+            return False
+        try:
+            _fcntl.flock(self._fd, _fcntl.LOCK_EX)
+        except OSError:
+            return False
+        return True
+
     def is_in_place(self) -> bool:
         """See `Appender.is_in_place`."""
         try:
@@ -302,6 +312,27 @@ def _try_lock(fd: int) -> bool:
         _fcntl.flock(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except OSError:
         return False  # a file system without locks: readers then look at the process itself
+    return True
+
+
+def remove_if_let_go(path: str, size: int) -> bool:
+    """Remove a log that its writer has let go of, and that is no longer than it was; return whether it is gone.
+
+    Of an empty one that cannot be told: its writer may be about to lock it.
+    """
+    if _fcntl is None:
+        return False
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        # The writer locks it before the first byte, and never again: who gets the lock is alone with the file.
+        _fcntl.flock(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        if os.fstat(fd).st_size != size:
+            return False
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
     return True
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from localtrack.errors import StorageError
 from localtrack.format.layout import parse_run_file, part_name
 from localtrack.storage.base import Entry, Storage
+
+_TRIES: Final = 10
 
 
 def list_logs(storage: Storage, folder: str) -> dict[str, int]:
@@ -24,15 +29,45 @@ def gather_logs(entries: list[Entry]) -> dict[str, int]:
 
 
 def put_log(storage: Storage, key: str, data: bytes) -> None:
-    """Put a copy of a log in place, where a shorter one may lie."""
+    """Put a copy of a log in place, where a shorter one may lie.
+
+    Raises:
+        StorageError: On a medium with parts: somebody else adds to the same copy all the time.
+    """
     if storage.can_append:
         storage.write(key, data)
         return
-    parts, there = 0, 0
-    while storage.exists(part_name(key, parts)):
-        there += len(storage.read(part_name(key, parts)))
-        parts += 1
-    storage.write(part_name(key, parts), data[there:])
+    for _ in range(_TRIES):
+        there = sum(list_parts(storage, key))
+        if there >= len(data) or append_part(storage, key, data[there:], at=there):
+            return
+    raise StorageError(f"{storage.path(key)} grows while it is copied.", hint="Try again.")
+
+
+def append_part(storage: Storage, key: str, data: bytes, *, at: int) -> bool:
+    """Put a further part of a copy of a log in place, if the parts there are `at` bytes long; return whether they were.
+
+    Concurrency: where the medium can put under a condition, of two that add the same part one succeeds; elsewhere only
+        one may add to a copy at a time.
+    """
+    sizes = list_parts(storage, key)
+    if sum(sizes) != at:
+        return False
+    name = part_name(key, len(sizes))
+    if storage.capabilities.can_put_if_absent:
+        return storage.write_new(name, data)
+    storage.write(name, data)
+    return True
+
+
+def list_parts(storage: Storage, key: str) -> list[int]:
+    """Return the sizes of the parts of a log in order, up to the first that is missing."""
+    folder, _, name = key.rpartition("/")
+    sizes = {entry.name: entry.size for entry in storage.entries(folder) if entry.name.startswith(f"{name}.part")}
+    found: list[int] = []
+    while (part := part_name(name, len(found))) in sizes:
+        found.append(sizes[part])
+    return found
 
 
 def read_log(storage: Storage, key: str) -> bytes:

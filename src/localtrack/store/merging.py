@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
-from localtrack.format.layout import EDITS, EXPERIMENTS, RunFile, parse_run_file
+from localtrack.format.layout import EDITS, EXPERIMENTS, parse_run_file
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
 from localtrack.store.artifact_merging import copy_artifact, merge_artifacts, read_content
 from localtrack.store.artifacts import iter_files, require_place
+from localtrack.store.file_copying import copy_named_file
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import gather_logs, list_logs, put_log, read_log
 from localtrack.store.run_reading import RunReading, list_run_folders
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
-_COPY_BYTES: Final = 1024 * 1024
 _LOCK_PATIENCE_S: Final = 60.0
 _TRIES: Final = 10
 """How often a folder is begun anew because a file vanished between listing and reading (it was sealed)."""
@@ -174,7 +173,10 @@ def merge_files(storage: Storage, source: str, target: str, report: MergeReport)
     for entry in entries:
         file = parse_run_file(entry.name)
         if file is not None and file.kind == "segment" and entry.name not in there:
-            _copy_file(storage, f"{target}/{entry.name}", storage, f"{source}/{entry.name}", file.digest, report)
+            keys = (f"{target}/{entry.name}", f"{source}/{entry.name}")
+            size = copy_named_file(storage, keys[0], storage, keys[1], file.digest, report.findings)
+            if size is not None:
+                report.count_file(size)
     for kind in ("chunk", "log"):
         for name in gather_logs(entries):
             file = parse_run_file(name)
@@ -197,41 +199,14 @@ def _merge_points(
             if chunks <= covered:
                 continue
             notice()
-            if _copy_segment(target, reading, file, report):
+            key = f"{folder}/{file.name}"
+            size = copy_named_file(target, key, reading.storage, key, file.digest, report.findings)
+            if size is not None:
+                report.count_file(size)
                 covered |= chunks
         for number, name in files.chunks.items():
             if number not in covered:
                 _merge_log(target, f"{folder}/{name}", _read_listed(reading.storage, folder, name), report, notice)
-
-
-def _copy_segment(target: Storage, reading: RunReading, file: RunFile, report: MergeReport) -> bool:
-    """Copy a segment, over one of that name that was cut short; return whether it is what its name says."""
-    key = f"{reading.folder}/{file.name}"
-    return _copy_file(target, key, reading.storage, key, file.digest, report)
-
-
-def _copy_file(
-    target: Storage, target_key: str, source: Storage, source_key: str, digest_wanted: str, report: MergeReport
-) -> bool:
-    """Copy a file that is named by its content; return whether it is what its name says."""
-    size, digest = 0, hashlib.sha256()
-    stream = target.write_stream(target_key.rpartition("/")[0])
-    try:
-        with source.open(source_key) as from_file:
-            while block := from_file.read(_COPY_BYTES):
-                digest.update(block)
-                stream.sink.write(block)
-                size += len(block)
-        if not digest.hexdigest().startswith(digest_wanted):
-            report.findings.append(Finding(source_key, "its content is not what its name says"))
-            return False
-        stream.commit(target_key)
-    except FileNotFoundError:
-        raise FileNotFoundError(source_key.rpartition("/")[2]) from None
-    finally:
-        stream.discard()
-    report.count_file(size)
-    return True
 
 
 def _list_run_logs(storage: Storage, folder: str) -> list[str]:

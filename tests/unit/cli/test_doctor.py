@@ -1,8 +1,11 @@
-"""`localtrack doctor` and `localtrack unlock`."""
+"""`localtrack doctor`, `localtrack unlock` and `localtrack drain`."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 from tests.unit.cli.conftest import Invoke, Place
 
@@ -58,3 +61,51 @@ def test_a_lock_of_somebody_unknown_goes_only_when_that_is_agreed_to(place: Plac
 
 def test_a_lock_that_nobody_holds_cannot_be_named(place: Place, invoke: Invoke) -> None:
     assert invoke("unlock", "compact", "--store", place.path).exit_code == 2
+
+
+LEAVES = """
+import os, sys
+from localtrack.api.store import Store
+from localtrack.store import spool_thread
+spool_thread.INTERVAL_S = 3600
+Store.open(sys.argv[1], spool=sys.argv[2]).start_run("e", context=False).log_metric("loss", 1.0)
+os._exit(9)
+"""
+
+
+def leave_spool(place: Place, tmp_path: Path) -> Path:
+    spool = tmp_path / "spool"
+    done = subprocess.run([sys.executable, "-c", LEAVES, str(place.path), str(spool)], check=False)
+    assert done.returncode == 9
+    return spool
+
+
+def test_drain_moves_what_a_dead_process_left(place: Place, invoke: Invoke, tmp_path: Path) -> None:
+    spool = leave_spool(place, tmp_path)
+    before = len(invoke("runs", "--store", place.path, "--json").documents)
+    listed = invoke("drain", spool, "--list")
+    assert "files of 1 run, " in listed.stdout
+    assert len(invoke("runs", "--store", place.path, "--json").documents) == before
+    moved = invoke("drain", env={"LOCALTRACK_SPOOL": str(spool)})
+    assert moved.exit_code == 0
+    assert f"for {place.path}: " in moved.stdout
+    assert " moved\n" in moved.stdout
+    assert len(invoke("runs", "--store", place.path, "--json").documents) == before + 1
+    (document,) = invoke("drain", spool, "--json").documents
+    assert (document["files_waiting"], document["files_moved"], document["error"]) == (0, 0, None)
+
+
+def test_drain_says_that_a_drive_is_away(place: Place, invoke: Invoke, tmp_path: Path) -> None:
+    spool = leave_spool(place, tmp_path)
+    place.path.rename(tmp_path / "unplugged")
+    answer = invoke("drain", spool)
+    assert answer.exit_code == 8
+    assert "not mounted" in answer.stderr
+    (document,) = invoke("drain", spool, "--json").documents
+    assert document["files_waiting"] > 0
+    assert not place.path.exists()
+
+
+def test_only_what_belongs_to_a_store_is_moved(place: Place, invoke: Invoke, tmp_path: Path) -> None:
+    spool = leave_spool(place, tmp_path)
+    assert invoke("drain", spool, "--store", tmp_path / "other").stdout == f"Nothing is spooled in {spool}.\n"

@@ -10,6 +10,7 @@ from tests.unit.cli.conftest import Invoke, Place
 
 from localtrack import errors
 from localtrack.api.environment import VARIABLES
+from localtrack.api.store import Store
 from localtrack.cli import app
 from localtrack.cli.commands.help import FILTER_PAGE, TOPICS, exit_codes
 from localtrack.cli.documents import FIELDS, LISTS, PARTS
@@ -117,6 +118,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["restore", "GOOD"],
         ["end", "DEAD"],
         ["doctor", "STORE"],
+        ["drain", "SPOOL"],
         ["env"],
         ["version"],
         ["help", "json"],
@@ -125,8 +127,10 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
 )
 def test_the_documents_have_the_fields_that_are_documented(place: Place, invoke: Invoke, arguments: list[str]) -> None:
     name = arguments[0]
-    places = {"GOOD": place.ids.good, "DEAD": place.ids.dead, "STORE": str(place.path)}
-    store = [] if name in ("merge", "doctor", "version", "help") else ["--store", str(place.path)]
+    with Store.open("spooled", spool="spool") as spooled, spooled.start_run(context=False):
+        pass
+    places = {"SPOOL": "spool", "GOOD": place.ids.good, "DEAD": place.ids.dead, "STORE": str(place.path)}
+    store = [] if name in ("merge", "doctor", "drain", "version", "help") else ["--store", str(place.path)]
     answer = invoke(*(places.get(a, a) for a in arguments), *store, "--json")
     assert answer.exit_code == 0, answer.stderr
     documents = answer.documents if name in LISTS else [answer.document]

@@ -29,9 +29,9 @@ def init(session: Session, path: str | None) -> None:
     # A store in a folder above is not meant: whoever asks for one here wants one here.
     location = resolve_store_path(path or session.store_path or tracking_uri() or DEFAULT_FOLDER)
     try:
-        store, is_new = Store.open(location, create=False), False
+        store, is_new = Store.open(location, create=False, spool=""), False
     except NotFoundError:
-        store, is_new = Store.open(location, create=True), True
+        store, is_new = Store.open(location, create=True, spool=""), True
     with store:
         if session.is_json:
             write_json({"store": store.uri, "store_id": store.store_id, "created": is_new})

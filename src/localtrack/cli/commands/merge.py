@@ -34,9 +34,9 @@ def merge(session: Session, destination: str, sources: tuple[str, ...], create: 
     places = [parse_store_uri(source) for source in sources]
     for place in places:
         # Before anything is copied: a slip in the last name is no half merge.
-        Store.open(place, create=False).close()
+        Store.open(place, create=False, spool="").close()
     documents: list[dict[str, Any]] = []
-    with Store.open(parse_store_uri(destination), create=create) as store:
+    with Store.open(parse_store_uri(destination), create=create, spool="") as store:
         for place in places:
             with Progress(f"Merging {printable(place)}") as progress:
                 report = store.merge(place, progress=progress.show)
