@@ -20,7 +20,16 @@ from tools.bench.harness import Calls, Setting, Side, Syncer, find_file_system, 
 from tools.bench.results import Bound, Comparison, Result, encode_result, format_amount, format_result, pairs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMPARISON_COUNTS = {"scalar": 3, "batch50": 1, "short300": 2, "import": 4, "history": 3, "size": 11, "crash": 20}
+COMPARISON_COUNTS = {
+    "scalar": 3,
+    "batch50": 1,
+    "short300": 2,
+    "import": 4,
+    "history": 3,
+    "aligned": 4,
+    "size": 11,
+    "crash": 20,
+}
 """Workload → how many comparisons it makes without MLflow."""
 
 

@@ -20,6 +20,7 @@ WORKLOADS = {
     "short300": "short300",
     "import": "startup",
     "history": "history",
+    "aligned": "aligned",
     "size": "size",
     "crash": "crash",
 }

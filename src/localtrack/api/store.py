@@ -13,6 +13,7 @@ from localtrack.api.run import ActiveRun, OnError, sync_everything
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
+from localtrack.api.store_histories import HistoryCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
@@ -27,9 +28,6 @@ from localtrack.store.site import Durability, Site, open_site
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus, ViewType
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
     from localtrack.store.merging import MergeReport, Progress
     from localtrack.store.spool_thread import SpoolKeeper
 
@@ -37,7 +35,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
+class Store(AnalysisCalls, HistoryCalls, ArtifactCalls, CleanupCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.
@@ -351,25 +349,6 @@ class Store(AnalysisCalls, ArtifactCalls, CleanupCalls):
         return RunPage(page, token=page.token, findings=snapshot.findings)
 
     # -- points
-
-    def metric_history(self, run_id: str, key: str | None = None) -> pa.Table:
-        """Return the points of a run, each once.
-
-        Args:
-            run_id: The run.
-            key: Only this metric; all by default.
-
-        Returns:
-            Columns `key`, `step`, `timestamp_ms`, `value`, by key and, within one, in the order (timestamp, step,
-            value).
-        """
-        return self._runs.history(run_id, key)
-
-    def metric_history_pandas(self, run_id: str, key: str | None = None) -> pd.DataFrame:
-        """Return the points of a run as a data frame, with the columns and order of `metric_history`."""
-        from localtrack.format.segment import points_to_pandas
-
-        return points_to_pandas(self.metric_history(run_id, key))
 
     def next_step(self, run_id: str, key: str | None = None) -> int:
         """Return the greatest step logged so far plus one; 0 if there is none."""

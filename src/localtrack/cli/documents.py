@@ -49,6 +49,7 @@ PARTS: Final[dict[str, str]] = {
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",
     "checks[]": "name, verdict, text, figures",
+    "history --with": "step, elapsed_ms or timestamp_ms; then a field for each run id",
     "variables[]": "name, twin, source, value, counts, meaning",
 }
 """Fields of what the documents hold."""

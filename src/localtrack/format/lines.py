@@ -80,9 +80,9 @@ def _decode_at_once(data: bytes, end: int) -> list[Record] | None:
     except ValueError:
         return None
     # A break inside a record, or a break that was lost, shows as another number of lines than of records.
-    if len(records) != data.count(b"\n", 0, end) or not all(map(_is_record, records)):
+    if len(records) != data.count(b"\n", 0, end) or {*map(type, records)} != {list} or min(map(len, records)) < 2:
         return None
-    return records
+    return records if {type(record[0]) for record in records} <= {int, str} else None
 
 
 def _is_record(record: object) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from localtrack.format.jsonlines import decode_json, decode_value
 from localtrack.format.metric_fold import Folds, fold_points
+
+_UNIFORM_COUNT: Final = 16
+"""From so many points in a row on it pays to try to take them at once."""
 
 
 class KeySet(NamedTuple):
@@ -90,6 +93,17 @@ class PointReader:
     def take_points(self, records: Iterable[list[Any]]) -> list[list[Any]]:
         """Take every record that is about points, and return the others."""
         others: list[list[Any]] = []
+        records = list(records)
+        breaks = [place for place, record in enumerate(records) if type(record[0]) is not int]
+        start = 0
+        for end in (*breaks, len(records)):
+            if end - start >= _UNIFORM_COUNT and self.take_uniform(records[start:end]):
+                start = end
+            self._take_each(records[start : end + 1], others)
+            start = end + 1
+        return others
+
+    def _take_each(self, records: list[list[Any]], others: list[list[Any]]) -> None:
         for record in records:
             kind = record[0]
             if type(kind) is int:
@@ -101,7 +115,6 @@ class PointReader:
                     self.take_point(point)
             else:
                 others.append(record)
-        return others
 
     def take_point(self, point: Any) -> None:
         """Take one `[set, dt, ds, value, …]`."""
@@ -125,13 +138,19 @@ class PointReader:
                 (key,) = keys.keys
                 to_index[number] = self.columns.intern(key)
                 base_ms[number], base_step[number] = keys.base_ms, keys.base_step
-            key_index = array("i", map(to_index.__getitem__, sets))
-            timestamp_ms = array("q", map(add, map(base_ms.__getitem__, sets), dts))
-            step = array("q", map(add, map(base_step.__getitem__, sets), dss))
+            if len(to_index) == 1:  # most often: a stretch of one metric
+                (number,) = to_index
+                key_index = array("i", [to_index[number]]) * len(sets)
+                timestamp_ms = array("q", map(base_ms[number].__add__, dts))
+                step = array("q", map(base_step[number].__add__, dss))
+            else:
+                key_index = array("i", map(to_index.__getitem__, sets))
+                timestamp_ms = array("q", map(add, map(base_ms.__getitem__, sets), dts))
+                step = array("q", map(add, map(base_step.__getitem__, sets), dss))
             value = array("d", values)
         except (ValueError, KeyError, TypeError, OverflowError):
             return False
-        if bool in set(map(type, values)):
+        if bool in {*map(type, sets), *map(type, dts), *map(type, dss), *map(type, values)}:
             return False
         self.columns.key_index.extend(key_index)
         self.columns.step.extend(step)

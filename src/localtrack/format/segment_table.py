@@ -91,8 +91,11 @@ def compact_keys(table: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = table.unify_dictionaries().combine_chunks()
+    if any(column.num_chunks != 1 for column in table.columns):
+        table = table.unify_dictionaries().combine_chunks()
     keys = column(table, "key")
+    if len(keys.dictionary) == 1 and table.num_rows:
+        return table
     names: list[str] = keys.dictionary.to_pylist()
     used: list[int] = pc.unique(keys.indices).to_pylist()
     ranked = sorted({names[i] for i in used})

@@ -61,6 +61,7 @@ class RunReading:
         self.logs: dict[str, RunLog] = {}
         self.log_bytes: dict[str, int] = {}
         self.changed_by_writer_ms: dict[str, int] = {}
+        self._sound_segments: dict[tuple[str, int], list[tuple[RunFile, SegmentInfo]]] = {}
         self._sort_files(entries)
         self._read_logs()
 
@@ -124,6 +125,13 @@ class RunReading:
         files = self.writers[writer].segments
         if not files:
             return []
+        # Once for each state of `unsound`: a history asks several times, and each footer is checked whole.
+        state = writer, len(self.unsound)
+        if state not in self._sound_segments:
+            self._sound_segments[state] = self._find_sound_segments(writer, files)
+        return self._sound_segments[state]
+
+    def _find_sound_segments(self, writer: str, files: list[RunFile]) -> list[tuple[RunFile, SegmentInfo]]:
         from localtrack.format.segment import read_info
 
         found: list[tuple[RunFile, SegmentInfo]] = []

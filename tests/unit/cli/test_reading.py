@@ -277,3 +277,32 @@ def test_damage_is_a_warning_that_names_the_file(place: Place, invoke: Invoke) -
         assert answer.stderr.startswith(f"Warning: {log.relative_to(place.path)}: ")
     document = invoke("show", place.ids.good, "--json", "--store", place.path).document
     assert document["findings"][0]["key"] == str(log.relative_to(place.path))
+
+
+def test_a_metric_of_several_runs_stands_side_by_side(place: Place, invoke: Invoke) -> None:
+    arguments = ("history", place.ids.good, "loss", "--with", place.ids.better, "--store", place.path)
+    answer = invoke(*arguments)
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.split() == [
+        *("STEP", place.ids.good, place.ids.better),
+        *("0", "3.0", "2.0"),
+        *("1", "0.5", "0.25"),
+        *("2", "1.0", "-"),
+    ]
+    documents = invoke(*arguments, "--by", "time", "--interval", 1, "--json").documents
+    assert documents[0] == {"timestamp_ms": 1_700_000_000_000, place.ids.good: 3.0, place.ids.better: 2.0}
+    assert "2023-11-14" in invoke(*arguments, "--by", "time").stdout
+    assert invoke("history", place.ids.good, "--with", place.ids.better, "--store", place.path).exit_code == 2
+    assert invoke("history", place.ids.good, "--by", "time", "--store", place.path).exit_code == 2
+    missing = invoke("history", place.ids.good, "nothing", "--with", place.ids.better, "--store", place.path)
+    assert missing.exit_code == 2
+    assert "has no metric 'nothing'" in missing.stderr
+
+
+def test_a_history_can_be_thinned_out(place: Place, invoke: Invoke) -> None:
+    with place.open() as store, store.start_run(context=False) as run:
+        for step in range(100):
+            run.log_metric("loss", step % 7, step=step)
+    lines = invoke("history", run.run_id, "loss", "--max-points", 10, "--json", "--store", place.path).documents
+    assert 4 <= len(lines) <= 10
+    assert [lines[0]["step"], lines[-1]["step"]] == [0, 99]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from localtrack.format.points import PointColumns, PointReader
 
@@ -83,6 +86,46 @@ def test_the_fast_way_takes_all_or_nothing(odd: list[Any]) -> None:
     refusing = read(*sets)
     assert not refusing.take_uniform([*plain, odd])
     assert len(refusing.columns) == 0
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    records=st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from([0, 1, 2, 9]), st.integers(-5, 5), st.integers(-5, 5), st.floats()).map(list),
+            st.sampled_from(
+                [
+                    *(
+                        [0, 0, 0, "NaN"],
+                        [0, True, 0, 1.0],
+                        [True, 0, 0, 1.0],
+                        [0, 0, 0, False],
+                        [0, 0],
+                        [0, 2**63, 0, 1],
+                    ),
+                    *(
+                        [1, 0, 0, 1.0, 2.0],
+                        [0, 0, 2**62, 1],
+                        [0, 0, 0, "x"],
+                        ["p", [[0, 0, 0, 1.0], 5]],
+                        ["tag", 1, {}],
+                    ),
+                    *(["k", 9, ["z"]], ["k", 0, ["again"]], ["p", 5], [0, None, 0, 1.0], [0, 0, 0, None]),
+                ]
+            ),
+        ),
+        max_size=80,
+    )
+)
+def test_taking_stretches_at_once_is_taking_each(records: list[list[Any]]) -> None:
+    sets = [["k", 0, ["a"]], ["k", 1, ["a", "b"]], ["k", 2, ["b"], 7, 5]]
+    records = [copy.deepcopy(record) for record in records for _ in range(3)]
+    at_once, one_by_one = read(*sets), read(*sets)
+    others = at_once.take_points(records)
+    slow = [other for record in records for other in one_by_one.take_points([record])]
+    assert others == slow
+    assert str(list(at_once.columns)) == str(list(one_by_one.columns))
+    assert at_once.problems == one_by_one.problems
 
 
 def test_columns_can_be_added_to_others() -> None:
