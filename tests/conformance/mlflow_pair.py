@@ -23,6 +23,7 @@ Case = Callable[["World"], None]
 
 _NOW_MS = 10**12
 """Times after this are those of the clock: no case gives so late a time."""
+FIRST_EXPERIMENT_ID = 7_000_000_000
 _SQL_NOISE = re.compile(r"(already exists\.).*", re.DOTALL)
 
 
@@ -68,6 +69,12 @@ class World:
             self.store.log_batch(run.info.run_id, points, [Param(*item) for item in (params or {}).items()], [])
         return str(run.info.run_id)
 
+    def run_named(self, experiment_id: str, name: str, tags: list[RunTag]) -> Any:
+        """Begin a run and return it."""
+        run = self.store.create_run(experiment_id, "eve", 1500, tags, name)
+        self._symbols[run.info.run_id] = f"<run {len(self._symbols)}>"
+        return run
+
     # -- noting
 
     def note(self, call: Callable[[], Any]) -> Any:
@@ -91,11 +98,9 @@ class World:
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, str):
-            value = value.replace(self.name, "<case>")
-            if not self._symbols:
-                return value
-            known = "|".join(map(re.escape, self._symbols))
-            return re.sub(rf"(?<![\w.])(?:{known})(?![\w.])", lambda match: self._symbols[match[0]], value)
+            for identity, symbol in self._symbols.items():
+                value = value.replace(identity, symbol)
+            return value.replace(self.name, "<case>")
         if isinstance(value, bool) or value is None:
             return value
         if isinstance(value, int):
@@ -143,6 +148,11 @@ class Pair:
             lambda connection, _: connection.execute("PRAGMA synchronous = OFF"),
         )
         self.sql = SqlAlchemyStore(uri, str(folder / "mlruns"))
+        with self.sql.engine.begin() as connection:
+            # Ids count up from the greatest: none of ours is a number that a case might use.
+            columns = "experiment_id, name, lifecycle_stage, workspace"
+            values = f"{FIRST_EXPERIMENT_ID}, 'first', 'deleted', 'default'"
+            connection.execute(sqlalchemy.text(f"INSERT INTO experiments ({columns}) VALUES ({values})"))
         self.localtrack = LocaltrackStore(f"localtrack://{folder}/store")
 
     def notes(self, name: str, case: Case) -> tuple[list[Any], list[Any]]:

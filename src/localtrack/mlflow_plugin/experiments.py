@@ -137,6 +137,13 @@ class ExperimentMethods:
             raise not_active("experiment", experiment.experiment_id)
         return experiment
 
+    def check_experiment_id(self, experiment_id: object) -> str:
+        """Return an experiment's id as text; raise for one that is neither a number nor known."""
+        text = str(experiment_id)
+        if not text.isdecimal() and text not in self.store.catalog.read().experiments:
+            raise _no_experiment(text)
+        return text
+
     def experiment_tags(self, experiment_id: str) -> dict[str, str]:
         """Return the tags of an experiment, none if it is not known."""
         found = self.store.catalog.read().experiments.get(experiment_id)

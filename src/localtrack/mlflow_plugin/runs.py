@@ -113,7 +113,7 @@ class RunMethods(ExperimentMethods):
         """Return a page of the runs that match a filter, and the token of the next page."""
         validate_max_results(max_results, may_be_none=True)
         page = self.store.search_runs(
-            experiment_ids=[str(experiment_id) for experiment_id in experiment_ids],
+            experiment_ids=[self.check_experiment_id(experiment_id) for experiment_id in experiment_ids],
             filter_string=filter_string,
             order_by=order_by,
             max_results=max_results,
