@@ -146,14 +146,17 @@ def lifecycle(run: RunFolder, edits: Edits) -> str | None:
     """Return `active` or `deleted` (12.5), or None if the run was removed for good (12.7)."""
     covered: dict[str, tuple[int, int]] = {}
     stage = "active"
+    is_undone = False
     for _, type_, edit in edits.records:
         match type_:
             case "runs" if run.run in edit["runs"]:
                 stage = "deleted" if edit["op"] == "deleted" else "active"
+                is_undone |= edit["op"] == "restored"
             case "experiment" if edit["id"] == run.experiment_id and edit["op"] in ("deleted", "restored"):
                 stage = "deleted" if edit["op"] == "deleted" else "active"
             case "tombstone" if edit["run"] == run.run:
                 stage = "deleted"
+                is_undone = False
                 for writer, (size, points) in edit["positions"].items():
                     so_far = covered.get(writer, (0, 0))
                     covered[writer] = max(size, so_far[0]), max(points, so_far[1])
@@ -161,4 +164,4 @@ def lifecycle(run: RunFolder, edits: Edits) -> str | None:
         size <= covered.get(writer, (0, 0))[0] and points <= covered.get(writer, (0, 0))[1]
         for writer, (size, points) in run.positions.items()
     )
-    return None if is_covered else stage
+    return None if is_covered and not is_undone else stage

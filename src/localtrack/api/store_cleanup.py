@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from localtrack.api.pages import RunPage
@@ -18,9 +20,14 @@ from localtrack.types import ViewType
 
 if TYPE_CHECKING:
     from localtrack.store.checking.report import CheckReport
+    from localtrack.store.cleaning.report import GcReport
 
 MAX_BULK_COUNT: Final = 10_000
 """Runs deleted or restored by one call. Source: the hosted service's limit of `runs/delete-runs`, 2026-07."""
+
+DEFAULT_RETENTION: Final = "30d"
+"""How long a deleted run can be restored before `gc` removes it. Source: that of the hosted service, 2026-07."""
+_DURATION: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
 
 
 class CleanupCalls:
@@ -161,6 +168,90 @@ class CleanupCalls:
         from localtrack.store.checking.store_check import check_store
 
         return check_store(self._site, self._runs.inbox, repair=repair, sizes_only=sizes_only, progress=progress)
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = True,
+        older_than: str | datetime.timedelta = DEFAULT_RETENTION,
+        experiment_ids: Iterable[str] | None = None,
+        filter_string: str = "",
+        keep_best: int | None = None,
+        by: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> GcReport:
+        """Remove for good what nobody can want any more, or, by default, say what that is.
+
+        That is: runs that were deleted long ago, by themselves or with their experiment; artifacts without a run, and
+        unfinished files of writers that died. A run that is damaged stays: another copy of the store may have what is
+        missing here.
+
+        Args:
+            dry_run: Change nothing.
+            older_than: How long runs have to be deleted: a timedelta, or a text such as `30d`, `12h` or `1d12h`.
+            experiment_ids: Only deleted runs of these.
+            filter_string: Only deleted runs that match, as in `search_runs`.
+            keep_best: Keep so many runs of each experiment, deleted or not, that come first in the order `by`.
+            by: Such as `metrics.loss ASC`.
+            progress: Called with how many run folders are done, and how many there are.
+
+        Raises:
+            InvalidInputError: An argument cannot be read.
+            LockedError: Another process does the same.
+
+        Durability: what the report calls garbage is gone, and a record in `edits/` says so, so that no merge brings it
+            back.
+
+        Concurrency: readers and writers may go on.
+        """
+        from localtrack.store.cleaning.collection import collect_garbage
+
+        if (keep_best is None) != (by is None) or (keep_best is not None and keep_best < 1):
+            raise InvalidInputError("keep_best and by go together: how many runs (1 or more), and in which order.")
+        older_than_ms = parse_duration_ms(older_than)
+        page = self.search_runs(
+            None if experiment_ids is None else list(experiment_ids),
+            filter_string,
+            max_results=None,
+            run_view_type=ViewType.DELETED_ONLY,
+        )
+        best: set[str] = set()
+        if keep_best is not None and by is not None:
+            for experiment_id in sorted({row.info.experiment_id for row in page}):
+                first = self.search_runs(
+                    [experiment_id], order_by=[by], max_results=keep_best, run_view_type=ViewType.ALL
+                )
+                best |= {row.info.run_id for row in first}
+        return collect_garbage(
+            self._site,
+            self._catalog,
+            self._runs.inbox,
+            [row.info.run_id for row in page],
+            older_than_ms=older_than_ms,
+            is_dry_run=dry_run,
+            why_kept=lambda run_id, _: f"it is among the best {keep_best} by {by}" if run_id in best else "",
+            user=self._user,
+            progress=progress,
+        )
+
+
+def parse_duration_ms(text: str | datetime.timedelta) -> int:
+    """Return milliseconds from a timedelta, or a text such as `30d`, `12h`, `1d12h30m10s`.
+
+    Raises:
+        InvalidInputError: It cannot be read.
+    """
+    if isinstance(text, datetime.timedelta):
+        duration = text
+    else:
+        match = _DURATION.fullmatch(text.strip())
+        if match is None or not any(match.groups()):
+            raise InvalidInputError(f"{text!r} is no duration.", hint="Write for example 30d, 12h or 1d12h30m.")
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        duration = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if duration < datetime.timedelta(0):
+        raise InvalidInputError(f"{text!r} is less than nothing.")
+    return duration // datetime.timedelta(milliseconds=1)
 
 
 def _bulk_limit(max_runs: int | None) -> int:

@@ -14,6 +14,7 @@ from localtrack.cli.commands.doctor import doctor
 from localtrack.cli.commands.drain import drain
 from localtrack.cli.commands.env import env
 from localtrack.cli.commands.experiments import experiments
+from localtrack.cli.commands.gc import gc
 from localtrack.cli.commands.help import help_command
 from localtrack.cli.commands.history import history
 from localtrack.cli.commands.init import init
@@ -94,6 +95,7 @@ for command in (
     merge,
     seal,
     check,
+    gc,
     delete,
     restore,
     end,

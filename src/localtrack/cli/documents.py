@@ -24,6 +24,7 @@ FIELDS: Final[dict[str, str]] = {
     "merge": "destination, sources",
     "seal": "sealed_count",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
+    "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",
     "delete": "run_id, lifecycle_stage",
     "restore": "run_id, lifecycle_stage",
     "end": "run_id, status",
@@ -45,6 +46,8 @@ PARTS: Final[dict[str, str]] = {
     "sources[]": (
         "source, experiments_added, runs_added, runs_extended, runs_unchanged, files_copied, bytes_copied, findings"
     ),
+    "garbage[]": "kind, key, run_id, experiment_id, deleted_ms, files_count, bytes_count",
+    "spared[]": "key, reason",
     "findings[]": "key, what, code, severity, invariant, remedy",
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",

@@ -73,6 +73,8 @@ class Tombstone:
     stamp: int
     positions: dict[str, tuple[int, int]]
     """Per writer: bytes of its log, points."""
+    is_undone: bool = False
+    """True: a `restored` record of the run is higher; a copy that is still there is shown."""
 
     def covers(self, positions: Mapping[str, tuple[int, int]]) -> bool:
         """Return whether all that there is of a run was removed for good."""
@@ -102,6 +104,11 @@ class EditsState:
         if experiment is None or own.order > experiment.lifecycle:
             return own.is_deleted
         return experiment.is_deleted
+
+    def is_removed(self, run_id: str, positions: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether tombstones cover all there is of a run, and nobody has restored it since (12.7)."""
+        tombstone = self.tombstones.get(run_id)
+        return tombstone is not None and not tombstone.is_undone and tombstone.covers(positions)
 
     def deleted_ms(self, run_id: str, experiment_id: str) -> int | None:
         """Return when a run was deleted, or its experiment; None if it is not deleted."""
@@ -160,6 +167,9 @@ def fold_edits(
         elif edit.kind == "runs":
             lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
             state.runs.update(dict.fromkeys(edit.payload["runs"], lifecycle))
+            if not lifecycle.is_deleted and state.tombstones:
+                for run_id in state.tombstones.keys() & set(edit.payload["runs"]):
+                    state.tombstones[run_id].is_undone = True
             if "imported" in edit.payload:
                 state.imported_runs.update(dict.fromkeys(edit.payload["runs"], lifecycle.is_deleted))
         else:
@@ -247,6 +257,7 @@ def _apply_tombstone(state: EditsState, edit: Edit) -> None:
     run_id = edit.payload["run"]
     known = state.tombstones.setdefault(run_id, Tombstone(edit.stamp, {}))
     known.stamp = max(known.stamp, edit.stamp)
+    known.is_undone = False
     for writer, (bytes_count, points) in edit.payload["positions"].items():
         had = known.positions.get(writer, (0, 0))
         known.positions[writer] = (max(had[0], bytes_count), max(had[1], points))

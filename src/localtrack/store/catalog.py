@@ -188,6 +188,34 @@ class Catalog:
             self._log.append(["runs", stamp, payload], stamp=stamp)
             self._state = None
 
+    def bury(self, runs: Mapping[str, Mapping[str, tuple[int, int]]], *, user: str = "") -> None:
+        """Write tombstones: so much of these runs is removed for good.
+
+        Args:
+            runs: Per run id its positions.
+            user: Who does it.
+
+        Durability: durable on return, whatever the store's setting: files are removed because of it.
+        """
+        self._site.require_open()
+        with self._lock:
+            stamp, now_ms = self._next_stamp(), self._site.clock()
+            records: list[list[Any]] = [
+                [
+                    "tombstone",
+                    stamp + number,
+                    {
+                        "run": run_id,
+                        "positions": {writer: list(position) for writer, position in positions.items()},
+                        "time_ms": now_ms,
+                        "user": user,
+                    },
+                ]
+                for number, (run_id, positions) in enumerate(runs.items())
+            ]
+            self._log.append(*records, stamp=stamp, is_durable=True)
+            self._state = None
+
     def forget_after_fork(self) -> None:
         """In the child of a fork: the lock may be held by a thread that does not exist here."""
         self._lock = threading.RLock()

@@ -33,12 +33,13 @@ class ProcessLog:
         """The id of the current file's writer; None before the first record."""
         _alive.add(self)
 
-    def append(self, *records: list[Any], stamp: int = 0) -> None:
+    def append(self, *records: list[Any], stamp: int = 0, is_durable: bool = False) -> None:
         """Append records, in one write.
 
         Args:
             records: The records.
             stamp: That of the first record, for the header where this begins a file.
+            is_durable: Wait for the disk, whatever the store's setting.
         """
         data = b"".join(map(encode_record, records))
         with self._lock:
@@ -51,7 +52,7 @@ class ProcessLog:
             if log is None:
                 log = self._begin(stamp or now_ms)
             log.append(data)
-        if self._site.durability == "call":
+        if is_durable or self._site.durability == "call":
             self._sync(log)
 
     def close(self) -> None:

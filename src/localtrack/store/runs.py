@@ -313,8 +313,8 @@ class Runs:
     @staticmethod
     def _is_hidden(reading: RunReading, edits: EditsState) -> bool:
         """Return whether tombstones cover all there is of a run."""
-        tombstone = edits.tombstones.get(reading.state.run_id)
-        return tombstone is not None and tombstone.covers(reading.positions)
+        run_id = reading.state.run_id
+        return run_id in edits.tombstones and edits.is_removed(run_id, reading.positions)
 
 
 def _document(experiment: ExperimentState) -> ExperimentDocument:

@@ -114,6 +114,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["merge", "STORE", "STORE"],
         ["seal"],
         ["check"],
+        ["gc"],
         ["delete", "GOOD"],
         ["restore", "GOOD"],
         ["end", "DEAD"],

@@ -115,8 +115,7 @@ def _check(
         return False
     if reading.is_run:
         run_id = reading.state.run_id
-        tombstone = edits.tombstones.get(run_id)
-        if tombstone is not None and tombstone.covers(reading.positions):
+        if run_id in edits.tombstones and edits.is_removed(run_id, reading.positions):
             findings.add(
                 folder,
                 "the run was removed for good, and some of its files are still there",

@@ -1,0 +1,107 @@
+"""Maintenance of a store, with one fault somewhere, and what must hold afterwards: every answer as before."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.library_reading import assert_agreement, read_with_library
+from tests.crash.deeds import make, open_store, plan_call
+from tests.crash.faults import Fault, Operations
+from tests.crash.program import AT_MS, SMALL_BYTES, in_turn
+
+from localtrack.api.store import Store
+from localtrack.errors import LocaltrackError
+
+VICTIMS_COUNT = 2
+KEPT_COUNT = 2
+
+
+def make_store(root: str, report: str) -> int:
+    """Make the store that is looked after: some runs to keep, some deleted; short and long, with artifacts."""
+    store = open_store(root, SMALL_BYTES)
+    ids = []
+    for number in range(VICTIMS_COUNT + KEPT_COUNT):
+        run = store.start_run("e", context=False)
+        for call in range(30 if number % 2 == 0 else 4):
+            make(run, plan_call(call, "a"), at_ms=AT_MS + call)
+        run.log_text(f"artifact {number}", "folder/text.txt")
+        run.end()
+        ids.append(run.run_id)
+    store.delete_run(*ids[:VICTIMS_COUNT])
+    store.close()
+    day = next(Path(root, "runs").iterdir())
+    (day / ids[-1] / ".tmp-old").write_bytes(b"unfinished")
+    os.utime(day / ids[-1] / ".tmp-old", (1, 1))
+    Path(report).write_text(json.dumps({"victims": ids[:VICTIMS_COUNT], "answers": read_with_library(Path(root))}))
+    return 0
+
+
+def look_after(root: str, deed: str, report: str, fault: dict[str, Any] | None = None) -> int:
+    """Do one kind of maintenance, and leave in `report` what it did to files and what went wrong that may not."""
+    operations = Operations(root, Fault(**fault) if fault else None)
+    in_turn()
+    operations.install()
+    problem = ""
+    try:
+        store = Store.open(root, create=False)
+        _do(store, deed)
+        store.close()
+    except LocaltrackError:
+        pass  # what the disk refuses is said so, and may leave the work half done
+    except Exception:  # whatever else comes out of the library here is what the test wants to see
+        problem = traceback.format_exc()
+    Path(report).write_text(json.dumps({"operations": operations.seen, "past": operations.past, "problem": problem}))
+    return 0
+
+
+def _do(store: Store, deed: str) -> None:
+    if deed == "gc":
+        store.gc(dry_run=False, older_than="0s")
+
+
+def judge(root: str, deed: str, made: str, report: str) -> int:
+    """Leave in `report` what is wrong with the store, before and after the work is done once more, without a fault."""
+    problems: list[str] = []
+    try:
+        expected = json.loads(Path(made).read_text())
+        problems += [f"at once: {it}" for it in _compare(root, expected, is_done=False, deed=deed)]
+        with Store.open(root, create=False) as store:
+            _do(store, deed)
+        problems += [f"later: {it}" for it in _compare(root, expected, is_done=True, deed=deed)]
+        with Store.open(root, create=False) as store:
+            found = store.check().findings
+            problems += [f"{it.key}: {it.what}" for it in found if it.severity != "info"]
+    except Exception:  # whatever comes out of the library here is what the test wants to see
+        problems.append(traceback.format_exc())
+    Path(report).write_text(json.dumps(problems))
+    return 0
+
+
+def _compare(root: str, expected: dict[str, Any], *, is_done: bool, deed: str) -> list[str]:
+    assert_agreement(Path(root))
+    found = json.loads(json.dumps(read_with_library(Path(root))))
+    answers = expected["answers"]
+    problems = []
+    if found["experiments"] != answers["experiments"]:
+        problems.append("the experiments are others")
+    if found["findings"]:
+        problems.append(f"findings: {found['findings']}")
+    victims = set(expected["victims"]) if deed == "gc" else set()
+    for run_id, run in answers["runs"].items():
+        there = found["runs"].get(run_id)
+        if run_id in victims and there is None:
+            continue
+        if there != run or (is_done and run_id in victims):
+            problems.append(f"run {run_id} is not as it should be")
+    return problems
+
+
+def copy_store(source: str, target: str) -> None:
+    """Put a copy of the made store in place, times of files kept."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, symlinks=True)
