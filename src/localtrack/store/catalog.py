@@ -107,13 +107,16 @@ class Catalog:
         name = validate_experiment_name(name)
         checked_tags = _validate_tags(tags or {})
         with self._lock:
-            known = self.find_by_name(name)
+            # One look decides both: an experiment that another process makes meanwhile must not count as an earlier
+            # generation.
+            experiments = self.read().experiments
+            known = next((e for e in experiments.values() if e.name == name), None)
             if known is not None:
                 deleted = " It is deleted; restore it, or use another name." if known.is_deleted else ""
                 raise AlreadyExistsError(
                     f"The experiment {name!r} already exists, with id {known.experiment_id}.", hint=deleted.strip()
                 )
-            document = self._choose_id(name)
+            document = _choose_id(name, experiments)
             ensure_experiment_file(self._site.storage, document)
             self._append(
                 ("created", {"name": name, "generation": document.generation, "user": user}, document.experiment_id),
@@ -237,13 +240,6 @@ class Catalog:
     def _next_stamp(self) -> int:
         return max(self._site.clock(), self.read().greatest_stamp + 1)
 
-    def _choose_id(self, name: str) -> ExperimentDocument:
-        known = self.read().experiments
-        generation = 0
-        while encode_experiment_id(name, generation) in known:
-            generation += 1
-        return ExperimentDocument(encode_experiment_id(name, generation), name, generation)
-
     def _read_documents(self) -> bool:
         changed = False
         self.findings = []
@@ -296,6 +292,14 @@ def require_active(
             hint="Restore it, or use another one.",
         )
     return experiment
+
+
+def _choose_id(name: str, known: Mapping[str, ExperimentState]) -> ExperimentDocument:
+    """Return the document of a new experiment: the lowest generation whose id was never used."""
+    generation = 0
+    while encode_experiment_id(name, generation) in known:
+        generation += 1
+    return ExperimentDocument(encode_experiment_id(name, generation), name, generation)
 
 
 def _validate_tags(tags: Mapping[str, Any]) -> dict[str, str | None]:
