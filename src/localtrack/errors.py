@@ -55,6 +55,7 @@ class ErrorCode(enum.StrEnum):
     DIVERGED = "diverged"
     SYNC_FAILED = "sync_failed"
     INVALID_SQL = "invalid_sql"
+    MODEL_NOT_FOUND = "model_not_found"
 
 
 class LocaltrackError(Exception):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from localtrack.errors import ErrorCode, InvalidInputError
 
@@ -67,6 +68,17 @@ class Metric(NamedTuple):
     timestamp: int
     """Milliseconds since 1970, UTC."""
     step: int = 0
+    model_id: str | None = None
+    """The logged model that it was measured on."""
+    dataset_name: str | None = None
+    """With `dataset_digest` the data set that it was measured on. Kept together with `model_id` only, as in MLflow."""
+    dataset_digest: str | None = None
+    run_id: str | None = None
+    """Where a point stands alone: the run that it was logged in."""
+
+
+LoggedModelMetric: TypeAlias = Metric
+"""A metric of a logged model is one that says so: `model_id`, `run_id` and, if it was given, the data set."""
 
 
 class Param(NamedTuple):
@@ -140,12 +152,103 @@ class RunData:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+class InputTag(NamedTuple):
+    """What a run says of a data set that it read, such as what for."""
+
+    key: str
+    value: str
+
+
+DATASET_CONTEXT_TAG: Final = "mlflow.data.context"
+"""The input tag that says what a data set was read for: `training`, `eval`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a data set is, apart from its data. Name and digest tell it from others."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the data set as a plain dict."""
+        return {name: getattr(self, name) for name in Dataset.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInput:
+    """A data set that a run read."""
+
+    dataset: Dataset
+    tags: tuple[InputTag, ...] = ()
+
+    @property
+    def context(self) -> str | None:
+        """What it was read for, if the run says so."""
+        return next((tag.value for tag in self.tags if tag.key == DATASET_CONTEXT_TAG), None)
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the input as nested plain dicts."""
+        return {"dataset": self.dataset.to_dictionary(), "tags": {tag.key: tag.value for tag in self.tags}}
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModelInput:
+    """A logged model that a run used."""
+
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModelOutput:
+    """A logged model that a run made."""
+
+    model_id: str
+    step: int = 0
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the output as a plain dict."""
+        return {"model_id": self.model_id, "step": self.step}
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """What a run read."""
+
+    dataset_inputs: tuple[DatasetInput, ...] = ()
+    model_inputs: tuple[LoggedModelInput, ...] = ()
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the inputs as nested plain dicts, model inputs as they are, as in MLflow."""
+        return {
+            "model_inputs": list(self.model_inputs),
+            "dataset_inputs": [dataset_input.to_dictionary() for dataset_input in self.dataset_inputs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutputs:
+    """What a run made."""
+
+    model_outputs: tuple[LoggedModelOutput, ...] = ()
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the outputs as nested plain dicts."""
+        return {"model_outputs": [output.to_dictionary() for output in self.model_outputs]}
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run as it was when it was read."""
 
     info: RunInfo
     data: RunData
+    inputs: RunInputs = RunInputs()
+    outputs: RunOutputs = RunOutputs()
 
     def to_dictionary(self) -> dict[str, Any]:
         """Return the run as nested plain dicts."""
@@ -157,7 +260,84 @@ class Run:
                 "params": dict(self.data.params),
                 "tags": dict(self.data.tags),
             },
+            "inputs": self.inputs.to_dictionary(),
+            "outputs": self.outputs.to_dictionary(),
         }
+
+
+class LoggedModelStatus(enum.StrEnum):
+    """How far a logged model is: MLflow's names and numbers."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PENDING = "PENDING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+    @staticmethod
+    def is_finalized(status: str) -> bool:
+        """Return whether a model of this status changes its status no more."""
+        return status in (LoggedModelStatus.READY, LoggedModelStatus.FAILED)
+
+    def to_int(self) -> int:
+        """Return MLflow's number of the status."""
+        return list(LoggedModelStatus).index(self)
+
+    @classmethod
+    def from_int(cls, number: int) -> LoggedModelStatus:
+        """Return the status of one of MLflow's numbers, else raise `InvalidInputError`."""
+        if not 0 <= number < len(cls):
+            raise InvalidInputError(f"Unknown model status: {number}", hint="Use 0 to 3.")
+        return list(cls)[number]
+
+    @classmethod
+    def parse(cls, status: object) -> LoggedModelStatus:
+        """Return the status of a name, an older name of a failure, or an object with a `value`; else raise.
+
+        Raises:
+            InvalidInputError: There is no such status.
+        """
+        name = getattr(status, "value", status)
+        if name == "UPLOAD_FAILED":  # what the REST API calls it
+            return cls.FAILED
+        try:
+            return cls(str(name))
+        except ValueError:
+            raise InvalidInputError(
+                f"{str(name)[:40]!r} is not a status of a logged model.", hint=f"Use one of {', '.join(cls)}."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """A model that was logged to an experiment, as it was when it was read."""
+
+    experiment_id: str
+    model_id: str
+    name: str
+    artifact_location: str
+    creation_timestamp: int
+    """Milliseconds since 1970, UTC."""
+    last_updated_timestamp: int
+    """Milliseconds since 1970, UTC: of the creation, the last change of status, deletion or restoring."""
+    model_type: str | None = None
+    source_run_id: str | None = None
+    status: LoggedModelStatus = LoggedModelStatus.READY
+    status_message: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[LoggedModelMetric, ...] = ()
+    """Every metric logged for it, each once, by key, timestamp, step, run and data set."""
+    lifecycle_stage: LifecycleStage = "active"
+
+    @property
+    def model_uri(self) -> str:
+        """What `load_model` takes."""
+        return f"models:/{self.model_id}"
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return the model as a plain dict, its status as MLflow's number."""
+        values = {name: getattr(self, name) for name in LoggedModel.__slots__ if name != "lifecycle_stage"}
+        return values | {"status": self.status.to_int()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +379,6 @@ class MetricSummary(NamedTuple):
     """Points logged, repeated ones included."""
 
 
-class DatasetInput(NamedTuple):
-    """A data set that a run read."""
-
-    name: str
-    digest: str
-    context: str | None
-    source_type: str = ""
-    source: str = ""
-    schema: str | None = None
-    profile: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """Everything that a search needs to know of a run."""
@@ -220,7 +388,15 @@ class RunRow:
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, MetricSummary] = field(default_factory=dict)
     datasets: tuple[DatasetInput, ...] = ()
+    """Each (name, digest) once, in the order in which they were first logged."""
+    model_inputs: tuple[LoggedModelInput, ...] = ()
+    model_outputs: tuple[LoggedModelOutput, ...] = ()
 
     def to_run(self) -> Run:
         """Return the row as the `Run` that users see."""
-        return Run(self.info, RunData({k: m.value for k, m in self.metrics.items()}, self.params, self.tags))
+        return Run(
+            self.info,
+            RunData({k: m.value for k, m in self.metrics.items()}, self.params, self.tags),
+            RunInputs(self.datasets, self.model_inputs),
+            RunOutputs(self.model_outputs),
+        )

@@ -11,7 +11,7 @@ from tests.independent.runs import run_key
 from tests.independent.words import to_json
 
 from localtrack import Store
-from localtrack.types import ViewType
+from localtrack.types import Finding, LoggedModel, ViewType
 
 # What a reader of format 1 may leave to `localtrack check`: a "should" of FORMAT.md.
 LEFT_TO_CHECK = {"artifact", "other", "empty", "same_name"}
@@ -26,7 +26,11 @@ def read_with_library(root: Path) -> dict[str, Any]:
         findings = {finding.key for finding in [*rows.findings, *store.experiment_findings]}
         for run in runs:
             findings |= {finding.key for finding in store.describe_run(run).findings}
-        return {
+        model_findings: list[Finding] = []
+        listed = store.list_logged_models(view_type=ViewType.ALL, findings=model_findings)
+        models = {model.model_id: _model(store, model) for model in sorted(listed, key=lambda it: it.model_id)}
+        findings |= {finding.key for finding in model_findings}
+        return ({"models": models} if models else {}) | {
             "store": store.store_id,
             "experiments": {
                 experiment.experiment_id: {
@@ -63,6 +67,53 @@ def _run(store: Store, row: Any) -> dict[str, Any]:
         "last": {
             key: [to_json(metric.value), metric.step, metric.timestamp] for key, metric in sorted(row.metrics.items())
         },
+        **_links(row),
+    }
+
+
+def _links(row: Any) -> dict[str, Any]:
+    """What a run reads and makes; what it has none of is left out."""
+    links = {
+        "datasets": [it.dataset.to_dictionary() | {"tags": dict(it.tags)} for it in row.datasets],
+        "model_inputs": [it.model_id for it in row.model_inputs],
+        "model_outputs": [[it.model_id, it.step] for it in row.model_outputs],
+    }
+    return {name: found for name, found in links.items() if found}
+
+
+def _model(store: Store, model: LoggedModel) -> dict[str, Any]:
+    assert store.get_logged_model(model.model_id, allow_deleted=True) == model
+    metrics = [
+        [
+            it.key,
+            it.timestamp,
+            it.step,
+            to_json(it.value),
+            it.run_id,
+            None if it.dataset_name is None else [it.dataset_name, it.dataset_digest],
+        ]
+        for it in model.metrics
+    ]
+    return {
+        "experiment_id": model.experiment_id,
+        "name": model.name,
+        "source_run": model.source_run_id,
+        "model_type": model.model_type,
+        "status": model.status.value,
+        "status_message": model.status_message,
+        "created_ms": model.creation_timestamp,
+        "updated_ms": model.last_updated_timestamp,
+        "params": dict(sorted(model.params.items())),
+        "tags": dict(sorted(model.tags.items())),
+        "artifacts": _files_below(Path(model.artifact_location)),
+        "lifecycle": model.lifecycle_stage,
+        "metrics": sorted(metrics, key=repr),
+    }
+
+
+def _files_below(root: Path) -> dict[str, int]:
+    return {
+        path.relative_to(root).as_posix(): path.stat().st_size for path in sorted(root.rglob("*")) if path.is_file()
     }
 
 
@@ -74,9 +125,9 @@ def _artifacts(store: Store, run: str, path: str) -> dict[str, int]:
 
 
 def scope(key: str) -> str:
-    """Return what of a store a finding is about: a run, or a file outside of all runs."""
+    """Return what of a store a finding is about: a run, a model, or a file outside of all of these."""
     parts = key.split("/")
-    return "/".join(parts[:3]) if parts[0] == "runs" else key
+    return "/".join(parts[:3]) if parts[0] in ("runs", "models") else key
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:

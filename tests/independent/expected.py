@@ -30,6 +30,25 @@ def a_run(**other: Any) -> Json:
     } | other
 
 
+def a_model(**other: Any) -> Json:
+    """A logged model called `net`, made at `NOON_MS`, of which nothing more is known but for what `other` says."""
+    return {
+        "experiment_id": "0",
+        "name": "net",
+        "source_run": None,
+        "model_type": None,
+        "status": "PENDING",
+        "status_message": None,
+        "created_ms": NOON_MS,
+        "updated_ms": NOON_MS,
+        "params": {},
+        "tags": {},
+        "artifacts": {},
+        "lifecycle": "active",
+        "metrics": [],
+    } | other
+
+
 def an_experiment(name: str, created_ms: int | None, updated_ms: int | None = None, **other: Any) -> Json:
     """An active experiment; `updated_ms` is left out if it is the time of its creation."""
     return {
@@ -42,10 +61,13 @@ def an_experiment(name: str, created_ms: int | None, updated_ms: int | None = No
 
 
 def a_store(
-    runs: Json | None = None, experiments: Json | None = None, findings: list[tuple[str, str]] | None = None
+    runs: Json | None = None,
+    experiments: Json | None = None,
+    findings: list[tuple[str, str]] | None = None,
+    models: Json | None = None,
 ) -> Json:
     """What `read_store` gives. `experiments` come besides Default."""
-    return {
+    return ({"models": dict(sorted(models.items()))} if models else {}) | {
         "store": STORE_ID,
         "experiments": dict(sorted((DEFAULT | (experiments or {})).items())),
         "runs": dict(sorted((runs or {}).items())),

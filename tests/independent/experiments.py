@@ -70,12 +70,15 @@ def read_documents(store: Path, findings: list[Finding]) -> dict[str, dict[str, 
 def fold_experiments(
     documents: dict[str, dict[str, Any]],
     edits: Edits,
-    runs: list[RunFolder],
+    folders: list[list[dict[str, Any]]],
     *,
     created_ms: int,
     findings: list[Finding],
 ) -> dict[str, dict[str, Any]]:
-    """Return the experiments of a store, made at `created_ms`, by id (12.6)."""
+    """Return the experiments of a store, made at `created_ms`, by id (12.6).
+
+    `folders`: the headers of each run and model, first the one that says which experiment it is of (12.3).
+    """
     later: dict[str, str] = {}
     originals = {id_: document["name"] for id_, document in documents.items()}
     for _, type_, edit in edits.records:
@@ -84,8 +87,8 @@ def fold_experiments(
     for _, type_, edit in edits.records:  # better than nothing, if the rest was not copied
         if type_ == "experiment":
             later.setdefault(edit["id"], edit["id"])
-    for run in runs:
-        for header in run.headers[:1]:  # the one that says which experiment the run is of (12.3)
+    for headers in folders:
+        for header in headers[:1]:
             originals.setdefault(header["experiment_id"], header["experiment_name"])
     originals = later | originals
 
@@ -140,6 +143,15 @@ def _settle_names(experiments: dict[str, dict[str, Any]], findings: list[Finding
             experiments[id_]["name"] = long if short in taken else short
             findings.append(Finding(f"experiments/{id_}.json", "same_name"))
         taken.add(experiments[id_]["name"])
+
+
+def model_lifecycle(model: str, edits: Edits) -> tuple[str, int | None]:
+    """Return `active` or `deleted` (12.5), and the time of the highest edit that says so, if one does."""
+    stage, edited_ms = "active", None
+    for _, type_, edit in edits.records:
+        if type_ == "models" and model in edit["models"]:
+            stage, edited_ms = "deleted" if edit["op"] == "deleted" else "active", edit["time_ms"]
+    return stage, edited_ms
 
 
 def lifecycle(run: RunFolder, edits: Edits) -> str | None:

@@ -332,7 +332,7 @@ def later_features() -> tuple[HandStore, Json]:
     run = run_id(6)
     log = _began(run_log(run, A, gpu="yes"))
     log.add(
-        ["dataset", T + 1, {"name": "iris"}],
+        ["weather", T + 1, {"name": "iris"}],
         ["x-span", "any", "shape", 1.5, None],
         ["tag", T + 2, {"a": "1"}],
         ["info", T + 3, {"status": "SCHEDULED", "queue": "night"}],

@@ -25,6 +25,11 @@ def run_id(number: int) -> str:
     return f"01a0c4506c007abc8def{number:012d}"
 
 
+def model_id(number: int) -> str:
+    """Return the id of a logged model of `DAY` (4.3)."""
+    return f"m-{run_id(number)}"
+
+
 def experiment_id(name: str, *, generation: int = 0) -> str:
     """9.1."""
     return str(int(hashlib.sha256(f"{generation}:{name}".encode()).hexdigest()[:15], 16))
@@ -92,6 +97,15 @@ def run_log(run: str, writer: str = A, *, experiment: tuple[str, str] = ("0", "D
         "Log",
         writer,
         **{"run": run, "experiment_id": experiment[0], "experiment_name": experiment[1], "generation": 0} | fields,
+    )
+
+
+def model_log(model: str, writer: str = A, *, experiment: tuple[str, str] = ("0", "Default"), **fields: Any) -> HandLog:
+    """A model log with its header. `experiment` is (id, name), of generation 0."""
+    return HandLog(
+        "Model",
+        writer,
+        **{"model": model, "experiment_id": experiment[0], "experiment_name": experiment[1], "generation": 0} | fields,
     )
 
 

@@ -12,11 +12,13 @@ from tests.independent.shapes import (
     ALL_TYPES,
     CHUNK,
     EDITS,
+    MODEL_LOG,
     RUN_LOG,
     Shape,
     header_is_sound,
     is_point,
     log_header_is_sound,
+    model_header_is_sound,
     points_header_is_sound,
 )
 from tests.independent.words import Finding, is_int, parse_json
@@ -32,6 +34,7 @@ class Kind(NamedTuple):
 
 
 RUN_LOG_KIND = Kind("Log", log_header_is_sound, RUN_LOG, True)
+MODEL_LOG_KIND = Kind("Model", model_header_is_sound, MODEL_LOG, False)
 CHUNK_KIND = Kind("Points", points_header_is_sound, CHUNK, True)
 EDITS_KIND = Kind("Edits", header_is_sound, EDITS, False)
 

@@ -13,9 +13,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.independent import golden_life, golden_points, golden_runs
+from tests.independent import golden_life, golden_models, golden_points, golden_runs
 from tests.independent.damage_files import FILE_DAMAGES
 from tests.independent.damage_lines import FOLDER, LINE_DAMAGES, begun
+from tests.independent.damage_models import MODEL_DAMAGES
 from tests.independent.expected import Json
 from tests.independent.hand import HandStore
 
@@ -47,8 +48,13 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_life.known_from_edits_alone,
     golden_life.removed_for_good,
     golden_life.imported,
+    golden_models.logged_model,
+    golden_models.model_of_two_writers,
+    golden_models.names_of_models,
+    golden_models.deleted_models,
+    golden_models.inputs_and_outputs,
 )
-DAMAGED = LINE_DAMAGES + FILE_DAMAGES
+DAMAGED = LINE_DAMAGES + FILE_DAMAGES + MODEL_DAMAGES
 
 
 def write_case(folder: Path, store: HandStore, expected: Json) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.independent.experiments import fold_experiments, lifecycle, read_documents, read_edits
+from tests.independent.experiments import fold_experiments, lifecycle, model_lifecycle, read_documents, read_edits
+from tests.independent.models import describe_model, read_model
 from tests.independent.runs import describe, read_run
 from tests.independent.words import Finding, Refused, is_int, parse_json
 
-KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs"}
-RESERVED = {"packs", "index", "sync", "quarantine", "locks", "models", "registry.db"}
+KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs", "models"}
+RESERVED = {"packs", "index", "sync", "quarantine", "locks", "registry.db"}
 
 
 def read_store(path: str | Path) -> dict[str, Any]:
@@ -20,7 +21,10 @@ def read_store(path: str | Path) -> dict[str, Any]:
         `store`: its id. `experiments`, by id: `name`, `lifecycle`, `tags`, `creation_ms`, `last_update_ms`. `runs`, by
         id: `experiment_id`, `name`, `user`, `status`, `start_ms`, `end_ms`, `params`, `tags`, `artifacts` (path →
         bytes), `lifecycle`, `points` (each once: key, timestamp_ms, step, value; by key, then in history order), `last`
-        (key → value, step, timestamp_ms). `findings`: (key, kind), sorted, each once. Values that are not finite are
+        (key → value, step, timestamp_ms), and where it has any `datasets`, `model_inputs`, `model_outputs`. `models`,
+        if there are any, by id: `experiment_id`, `name`, `source_run`, `model_type`, `status`, `status_message`,
+        `created_ms`, `updated_ms`, `params`, `tags`, `artifacts`, `lifecycle`, `metrics` (each once: key, timestamp_ms,
+        step, value, run, data set). `findings`: (key, kind), sorted, each once. Values that are not finite are
         `"NaN"` and so on.
 
     Raises:
@@ -36,8 +40,9 @@ def read_store(path: str | Path) -> dict[str, Any]:
     edits = read_edits(store)
     findings += edits.findings
     documents = read_documents(store, findings)
-    folders = [read_run(store, key) for key in _run_keys(store, findings)]
-    runs = {}
+    folders = [read_run(store, key) for key in _folder_keys(store, "runs", findings)]
+    model_folders = [read_model(store, key) for key in _folder_keys(store, "models", findings)]
+    runs, models = {}, {}
     for folder in folders:
         stage = lifecycle(folder, edits)
         if folder.run is not None and stage is None:  # removed for good: nobody asks what is wrong with it
@@ -45,8 +50,14 @@ def read_store(path: str | Path) -> dict[str, Any]:
         findings += folder.findings
         if folder.run is not None and stage is not None:
             runs[folder.run] = describe(folder, lifecycle=stage)
-    experiments = fold_experiments(documents, edits, folders, created_ms=document["created_ms"], findings=findings)
-    return {
+    for model in model_folders:
+        findings += model.findings
+        if model.model is not None:
+            stage, edited_ms = model_lifecycle(model.model, edits)
+            models[model.model] = describe_model(model, lifecycle=stage, edited_ms=edited_ms)
+    headers = [folder.headers for folder in [*folders, *model_folders]]
+    experiments = fold_experiments(documents, edits, headers, created_ms=document["created_ms"], findings=findings)
+    return ({"models": dict(sorted(models.items()))} if models else {}) | {
         "store": document["store"],
         "experiments": experiments,
         "runs": dict(sorted(runs.items())),
@@ -70,20 +81,20 @@ def _read_document(store: Path) -> dict[str, Any]:
     return document
 
 
-def _run_keys(store: Path, findings: list[Finding]) -> list[str]:
-    """Return the keys of all folders two levels below `runs/`."""
+def _folder_keys(store: Path, top: str, findings: list[Finding]) -> list[str]:
+    """Return the keys of all folders two levels below `runs/` or `models/`."""
     keys = []
-    for day in sorted((store / "runs").glob("*")):
+    for day in sorted((store / top).glob("*")):
         if day.name.startswith(".tmp-"):
             continue
         if not day.is_dir():
-            findings.append(Finding(f"runs/{day.name}", "other"))
+            findings.append(Finding(f"{top}/{day.name}", "other"))
             continue
         for folder in sorted(day.iterdir()):
             if folder.name.startswith(".tmp-"):
                 continue
             if folder.is_dir():
-                keys.append(f"runs/{day.name}/{folder.name}")
+                keys.append(f"{top}/{day.name}/{folder.name}")
             else:
-                findings.append(Finding(f"runs/{day.name}/{folder.name}", "other"))
+                findings.append(Finding(f"{top}/{day.name}/{folder.name}", "other"))
     return keys

@@ -1,15 +1,16 @@
-"""One run folder (4.2, 6, 11, 12.3): what its logs say together."""
+"""One run folder (4.2, 6, 11, 12.3): what its logs say together; and what a model folder has alike."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.independent.logs import RUN_LOG_KIND, Log, read_log
+from tests.independent.logs import RUN_LOG_KIND, Kind, Log, read_log
 from tests.independent.points import CHUNK_NAME, SEGMENT_NAME, Point, as_set, last_rank, read_writer_points
 from tests.independent.words import WINDOWS_DEVICES, Finding, to_json
 
@@ -27,15 +28,24 @@ def is_safe_name(text: str) -> bool:
 
 def run_key(run: str) -> str:
     """Return where the folder of a run lies (4.2)."""
-    if UUID7.fullmatch(run):
+    return _key("runs", run, uuid=run)
+
+
+def model_key(model: str) -> str:
+    """Return where the folder of a model lies (4.3)."""
+    return _key("models", model, uuid=model[2:] if model.startswith("m-") else "")
+
+
+def _key(top: str, id_: str, *, uuid: str) -> str:
+    if UUID7.fullmatch(uuid):
         try:
-            day = EPOCH + datetime.timedelta(milliseconds=int(run[:12], 16))
+            day = EPOCH + datetime.timedelta(milliseconds=int(uuid[:12], 16))
         except OverflowError:
             day = EPOCH
         if 2000 <= day.year <= 2199:
-            return f"runs/{day:%Y-%m-%d}/{run}"
-    digest = hashlib.sha256(run.encode()).hexdigest()
-    return f"runs/x{digest[:2]}/{run if is_safe_name(run) else '~' + digest[:40]}"
+            return f"{top}/{day:%Y-%m-%d}/{id_}"
+    digest = hashlib.sha256(id_.encode()).hexdigest()
+    return f"{top}/x{digest[:2]}/{id_ if is_safe_name(id_) else '~' + digest[:40]}"
 
 
 @dataclass
@@ -54,35 +64,52 @@ class RunFolder:
     findings: list[Finding] = field(default_factory=list)
 
 
+def is_artifact(name: str) -> bool:
+    return name == "artifacts"
+
+
+def read_logs(folder: Path, *, key: str, kind: Kind) -> tuple[dict[str, Log], list[str]]:
+    """Return the logs in a folder by writer, and the other names in it."""
+    names = sorted({PART.sub("", path.name) for path in folder.iterdir() if not path.name.startswith(".tmp-")})
+    logs = {m[1]: read_log(folder, name, key=key, kind=kind) for name in names if (m := LOG_NAME.fullmatch(name))}
+    return logs, [name for name in names if not LOG_NAME.fullmatch(name)]
+
+
+def logs_at_home(
+    logs: dict[str, Log], *, key: str, key_of: Callable[[dict[str, Any]], str], creation: str
+) -> tuple[dict[str, Log], list[Finding]]:
+    """Return the logs that count, the one first that says which experiment it is, and what is to be reported.
+
+    None if there is nothing that may be shown.
+    """
+    findings = [finding for log in logs.values() for finding in log.findings]
+    refused = [log.refused for log in logs.values() if log.refused is not None]
+    if refused:  # 5.3, 16
+        return {}, findings + refused
+    sound = {writer: log for writer, log in logs.items() if log.header is not None}
+    if not sound:
+        return {}, findings or [Finding(key, "empty")]
+    at_home = {writer: log for writer, log in sound.items() if log.header and key_of(log.header) == key}
+    if not at_home:
+        return {}, [*findings, Finding(key, "misplaced")]
+    findings += [Finding(log.key, "name") for writer, log in sound.items() if writer not in at_home]
+    return dict(sorted(at_home.items(), key=lambda item: _owner_rank(item, creation))), findings
+
+
 def read_run(store: Path, key: str) -> RunFolder:
     """Read the run folder with this key."""
     folder = store / key
     result = RunFolder(key)
-    names = sorted({PART.sub("", path.name) for path in folder.iterdir() if not path.name.startswith(".tmp-")})
-    logs: dict[str, Log] = {}
+    logs, names = read_logs(folder, key=key, kind=RUN_LOG_KIND)
     for name in names:
-        if match := LOG_NAME.fullmatch(name):
-            logs[match[1]] = read_log(folder, name, key=key, kind=RUN_LOG_KIND)
-        elif not (CHUNK_NAME.fullmatch(name) or SEGMENT_NAME.fullmatch(name) or name == "artifacts"):
+        if not (CHUNK_NAME.fullmatch(name) or SEGMENT_NAME.fullmatch(name) or is_artifact(name)):
             result.findings.append(Finding(f"{key}/{name}", "other"))
-    for log in logs.values():
-        result.findings += log.findings
-    refused = [log.refused for log in logs.values() if log.refused is not None]
-    if refused:  # 5.3, 16
-        result.findings += refused
-        return result
-    sound = {writer: log for writer, log in logs.items() if log.header is not None}
-    if not sound:
-        if not result.findings:
-            result.findings.append(Finding(key, "empty"))
-        return result
-    at_home = {writer: log for writer, log in sound.items() if run_key(log.header["run"]) == key}
+    at_home, findings = logs_at_home(logs, key=key, key_of=lambda header: run_key(header["run"]), creation="run")
+    result.findings += findings
     if not at_home:
-        result.findings.append(Finding(key, "misplaced"))
         return result
-    result.findings += [Finding(log.key, "name") for writer, log in sound.items() if writer not in at_home]
 
-    result.headers = [log.header for _, log in sorted(at_home.items(), key=_owner_rank)]
+    result.headers = [log.header for log in at_home.values() if log.header is not None]
     result.experiment_id = result.headers[0]["experiment_id"]
     run = result.headers[0]["run"]
     with_points = {m[1] for name in names if (m := CHUNK_NAME.fullmatch(name) or SEGMENT_NAME.fullmatch(name))}
@@ -95,14 +122,15 @@ def read_run(store: Path, key: str) -> RunFolder:
         result.positions[writer] = (result.positions.get(writer, (0, 0))[0], points.points_count)
     result.run = run
     result.state = fold_state(at_home, key=key, findings=result.findings)
-    result.state["artifacts"] = read_artifacts(folder, result, at_home)
+    result.state["artifacts"] = read_artifacts(folder, at_home, key=key, findings=result.findings)
     return result
 
 
-def _owner_rank(item: tuple[str, Log]) -> tuple[Any, ...]:
-    """Order logs by which one names the run's experiment: that of the lowest `run` record, else the first begun."""
+def _owner_rank(item: tuple[str, Log], creation: str) -> tuple[Any, ...]:
+    """Order logs by which one names the experiment: that of the lowest record of creation, else the first begun."""
     writer, log = item
-    stamps = [record[1] for _, record in log.records if record[0] == "run"]
+    stamps = [record[1] for _, record in log.records if record[0] == creation]
+    assert log.header is not None
     return not stamps, min(stamps, default=log.header["base_ms"]), writer
 
 
@@ -118,40 +146,71 @@ def in_order(logs: dict[str, Log]) -> list[tuple[str, dict[str, Any]]]:
     return [(type_, payload) for *_, type_, payload in stamped]
 
 
-def fold_state(logs: dict[str, Log], *, key: str, findings: list[Finding]) -> dict[str, Any]:
-    """Settle what the state records of all writers say (12.3)."""
-    created: dict[str, Any] | None = None
-    info: dict[str, Any] = {}
+def settle_shared(records: list[tuple[str, dict[str, Any]]], *, key: str, findings: list[Finding]) -> dict[str, Any]:
+    """Settle params and tags, which runs and models have alike (12.3)."""
     params: dict[str, str] = {}
     tags: dict[str, str | None] = {}
-    name = ""
-    for type_, payload in in_order(logs):
-        if type_ == "run" and created is None:
-            created = payload
-        if type_ == "info":
-            info |= {part: payload[part] for part in ("status", "start_ms", "end_ms") if part in payload}
+    for type_, payload in records:
         parts = {"param": {"params": payload}, "tag": {"tags": payload}, "batch": payload}.get(type_, {})
         for param, value in parts.get("params", {}).items():
             if params.setdefault(param, value) != value:
                 findings.append(Finding(key, "param"))
         tags |= parts.get("tags", {})
-        given = parts.get("tags", {}).get("mlflow.runName")
+    return {
+        "params": dict(sorted(params.items())),
+        "tags": {tag: value for tag, value in sorted(tags.items()) if value is not None},
+    }
+
+
+def fold_state(logs: dict[str, Log], *, key: str, findings: list[Finding]) -> dict[str, Any]:
+    """Settle what the state records of all writers say (12.3)."""
+    created: dict[str, Any] | None = None
+    info: dict[str, Any] = {}
+    name = ""
+    records = in_order(logs)
+    for type_, payload in records:
+        if type_ == "run" and created is None:
+            created = payload
+        if type_ == "info":
+            info |= {part: payload[part] for part in ("status", "start_ms", "end_ms") if part in payload}
+        tags = {"tag": payload, "batch": payload.get("tags", {})}.get(type_, {})
+        given = tags.get("mlflow.runName")
         name = name if given is None else given  # who deletes the tag leaves the name
     if created is None:
         findings.append(Finding(key, "no_run"))
-        created = {"start_ms": min(log.header["base_ms"] for log in logs.values()), "status": "RUNNING", "user": ""}
+        least_ms = min(log.header["base_ms"] for log in logs.values() if log.header is not None)
+        created = {"start_ms": least_ms, "status": "RUNNING", "user": ""}
     return {
         "name": name,
         "user": created.get("user", ""),
         "status": info.get("status", created["status"]),
         "start_ms": info.get("start_ms", created["start_ms"]),
         "end_ms": info.get("end_ms"),
-        "params": dict(sorted(params.items())),
-        "tags": {tag: value for tag, value in sorted(tags.items()) if value is not None},
+        **settle_shared(records, key=key, findings=findings),
+        **_settle_links(records),
     }
 
 
-def read_artifacts(folder: Path, result: RunFolder, logs: dict[str, Log]) -> dict[str, int]:
+def _settle_links(records: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Settle data sets and models of a run (6.2), in the order of their lowest records; none where it has none."""
+    datasets: dict[tuple[str, str], dict[str, Any]] = {}
+    inputs: dict[str, str] = {}
+    outputs: dict[tuple[str, int], list[Any]] = {}
+    known = ("name", "digest", "source_type", "source", "schema", "profile", "tags")
+    for type_, payload in records:
+        match type_:
+            case "dataset":
+                fields = {field: payload.get(field) for field in known}
+                datasets.setdefault((payload["name"], payload["digest"]), fields)
+            case "input":
+                inputs.setdefault(payload["model"], payload["model"])
+            case "output":
+                outputs.setdefault((payload["model"], payload["step"]), [payload["model"], payload["step"]])
+    links = {"datasets": datasets, "model_inputs": inputs, "model_outputs": outputs}
+    return {name: list(found.values()) for name, found in links.items() if found}
+
+
+def read_artifacts(folder: Path, logs: dict[str, Log], *, key: str, findings: list[Finding]) -> dict[str, int]:
     """Return path → size in bytes of the files that are there; report those that a record describes otherwise (S6)."""
     root = folder / "artifacts"
     found = {
@@ -165,7 +224,7 @@ def read_artifacts(folder: Path, result: RunFolder, logs: dict[str, Log]) -> dic
             hashlib.sha256((root / path).read_bytes()).hexdigest() == payload["sha256"]
         )
         if not sound:
-            result.findings.append(Finding(f"{result.key}/artifacts/{path}", "artifact"))
+            findings.append(Finding(f"{key}/artifacts/{path}", "artifact"))
     return found
 
 

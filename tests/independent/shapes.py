@@ -1,4 +1,4 @@
-"""The shape of each known record (5.3, 6.2, 6.3, 9.2). A line of a known type without its shape is damaged."""
+"""The shape of each known record (5.3, 6.2, 6.3, 6.6, 9.2). A line of a known type without its shape is damaged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from tests.independent.words import is_count, is_int, is_text, is_value
 
 Shape = Callable[[list[Any]], bool]
+MODEL_STATUSES = ("UNSPECIFIED", "PENDING", "READY", "FAILED")
 STATUSES = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}
 
 
@@ -27,6 +28,15 @@ def log_header_is_sound(fields: Any) -> bool:
     return (
         header_is_sound(fields)
         and all(is_text(fields.get(name)) for name in ("run", "experiment_id", "experiment_name"))
+        and is_count(fields.get("generation"))
+    )
+
+
+def model_header_is_sound(fields: Any) -> bool:
+    """6.6."""
+    return (
+        header_is_sound(fields)
+        and all(is_text(fields.get(name)) for name in ("model", "experiment_id", "experiment_name"))
         and is_count(fields.get("generation"))
     )
 
@@ -104,6 +114,63 @@ def _imported(record: list[Any]) -> bool:
     return it is not None and is_text(it.get("from"))
 
 
+def _dataset(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and all(is_text(it.get(name)) for name in ("name", "digest", "source_type", "source"))
+        and all(it.get(name) is None or is_text(it[name]) for name in ("schema", "profile"))
+        and _is_params(it.get("tags"))
+    )
+
+
+def _input(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and is_text(it.get("model"))
+
+
+def _output(record: list[Any]) -> bool:
+    it = _payload(record)
+    return it is not None and is_text(it.get("model")) and is_int(it.get("step"))
+
+
+def _model(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and is_text(it.get("name"))
+        and all(it.get(name) is None or is_text(it[name]) for name in ("source_run", "model_type"))
+        and it.get("status") in MODEL_STATUSES
+        and is_int(it.get("created_ms"))
+    )
+
+
+def _model_info(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and it.get("status", "READY") in MODEL_STATUSES
+        and (it.get("status_message") is None or is_text(it["status_message"]))
+        and is_int(it.get("updated_ms", 0))
+    )
+
+
+def _metric(record: list[Any]) -> bool:
+    it = _payload(record)
+    if it is None or not (it.get("run") is None or is_text(it["run"])):
+        return False
+    dataset = it.get("dataset")
+    if not (dataset is None or (isinstance(dataset, list) and len(dataset) == 2 and all(map(is_text, dataset)))):
+        return False
+    return (
+        is_text(it.get("key"))
+        and "value" in it
+        and is_value(it["value"])
+        and is_int(it.get("step"))
+        and is_int(it.get("timestamp_ms"))
+    )
+
+
 def _experiment(record: list[Any]) -> bool:
     it = _payload(record)
     if it is None or not is_text(it.get("id")) or not is_int(it.get("time_ms")):
@@ -121,13 +188,13 @@ def _experiment(record: list[Any]) -> bool:
             return False
 
 
-def _runs(record: list[Any]) -> bool:
+def _runs_or_models(record: list[Any]) -> bool:
     it = _payload(record)
     return (
         it is not None
         and it.get("op") in ("deleted", "restored")
-        and isinstance(it.get("runs"), list)
-        and all(is_text(run) for run in it["runs"])
+        and isinstance(it.get(record[0]), list)
+        and all(is_text(id_) for id_ in it[record[0]])
         and is_int(it.get("time_ms"))
     )
 
@@ -188,18 +255,34 @@ CHUNK: dict[str, Shape] = EVERY_LOG | {
     ),
     "p": lambda record: len(record) == 2 and isinstance(record[1], list),
 }
-RUN_LOG: dict[str, Shape] = CHUNK | {
-    "run": _run,
-    "info": _info,
+OF_A_FOLDER: dict[str, Shape] = {
     "param": lambda record: _is_params(_payload(record)),
     "tag": lambda record: _is_tags(_payload(record)),
     "artifact": _artifact,
     "imported": _imported,
-    "batch": _batch,
-    "fold": _fold,
     "Closed": _closed_run_log,
 }
-EDITS: dict[str, Shape] = EVERY_LOG | {"experiment": _experiment, "runs": _runs, "tombstone": _tombstone}
-HEADERS = {"Log", "Points", "Edits", "Inbox"}
-ALL_TYPES = HEADERS | RUN_LOG.keys() | EDITS.keys() | {"open", "close", "bye"}
+"""What runs and models have alike."""
+RUN_LOG: dict[str, Shape] = (
+    CHUNK
+    | OF_A_FOLDER
+    | {
+        "run": _run,
+        "info": _info,
+        "dataset": _dataset,
+        "input": _input,
+        "output": _output,
+        "batch": _batch,
+        "fold": _fold,
+    }
+)
+MODEL_LOG: dict[str, Shape] = EVERY_LOG | OF_A_FOLDER | {"model": _model, "info": _model_info, "metric": _metric}
+EDITS: dict[str, Shape] = EVERY_LOG | {
+    "experiment": _experiment,
+    "runs": _runs_or_models,
+    "models": _runs_or_models,
+    "tombstone": _tombstone,
+}
+HEADERS = {"Log", "Points", "Model", "Edits", "Inbox"}
+ALL_TYPES = HEADERS | RUN_LOG.keys() | MODEL_LOG.keys() | EDITS.keys() | {"open", "close", "bye"}
 """Where one of them has no place it is damaged, not unknown (5.3)."""

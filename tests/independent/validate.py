@@ -19,7 +19,7 @@ from referencing import Registry, Resource
 from tests.independent.logs import RUN_LOG_KIND, drop_torn, parse_log, split_lines
 from tests.independent.points import CHUNK_NAME, SEGMENT_NAME, Point, fold, points_of_log, read_writer_points
 from tests.independent.reader import KNOWN, RESERVED, read_store
-from tests.independent.runs import LOG_NAME, PART, is_safe_name, run_key
+from tests.independent.runs import LOG_NAME, PART, is_safe_name, model_key, run_key
 from tests.independent.words import Finding, Refused, parse_json
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -30,9 +30,17 @@ _STRICT = jsonschema.validators.extend(
     # JSON Schema takes 1.0 for an integer; FORMAT.md does not.
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
 )
-BY_RIGHT = {"param", "no_run", "same_name", "empty"}
+BY_RIGHT = {"param", "no_run", "no_model", "same_name", "empty"}
 """Findings that writers who do all right can bring about: by not seeing each other, by dying, by being merged."""
-_SHARED = {"k": "key_set", "p": "points", "torn": "torn", "c": "check"}
+_EVERYWHERE = {"torn": "torn", "c": "check"}
+_OF_POINTS = {"k": "key_set", "p": "points"}
+_OF_STATE = {"param": "param", "tag": "tag", "artifact": "artifact", "imported": "imported", "Closed": "closed_log"}
+_SHARED = {
+    "chunk": _EVERYWHERE | _OF_POINTS,
+    "run_log": _EVERYWHERE | _OF_POINTS | _OF_STATE,
+    "model_log": _EVERYWHERE | _OF_STATE,
+}
+"""Which definitions of the common schema may stand in a kind of log."""
 
 
 @functools.cache
@@ -64,8 +72,8 @@ def record_problems(name: str, record: Any) -> Iterator[str]:
         chosen = validator("common", "point")
     elif isinstance(type_, str) and type_ != "later" and type_ in own:
         chosen = validator(name, type_)
-    elif isinstance(type_, str) and type_ in _SHARED and (name in ("run_log", "chunk") or type_ in ("torn", "c")):
-        chosen = validator("common", _SHARED[type_])
+    elif isinstance(type_, str) and type_ in _SHARED.get(name, _EVERYWHERE):
+        chosen = validator("common", _SHARED.get(name, _EVERYWHERE)[type_])
     else:
         chosen = validator(name)
     for error in chosen.iter_errors(record):
@@ -105,6 +113,8 @@ def _file_problems(store: Path, key: str, parts: list[str]) -> Iterator[str]:
         case ["runs", _, _, _] if LOG_NAME.fullmatch(name):
             yield from _log_problems(store, key, "run_log")
             yield from _fold_problems(store, key)
+        case ["models", _, _, _] if LOG_NAME.fullmatch(name):
+            yield from _log_problems(store, key, "model_log")
         case ["runs", _, _, _] if CHUNK_NAME.fullmatch(name):
             yield from _log_problems(store, key, "chunk")
         case ["runs", _, _, _] if SEGMENT_NAME.fullmatch(name):
@@ -169,7 +179,7 @@ def _log_problems(store: Path, key: str, name: str) -> Iterator[str]:
 
 
 def _header_type(name: str) -> str:
-    return {"run_log": "Log", "chunk": "Points", "edits": "Edits", "inbox": "Inbox"}[name]
+    return {"run_log": "Log", "chunk": "Points", "model_log": "Model", "edits": "Edits", "inbox": "Inbox"}[name]
 
 
 def _header_problems(key: str, record: list[Any]) -> Iterator[str]:
@@ -180,6 +190,8 @@ def _header_problems(key: str, record: list[Any]) -> Iterator[str]:
         yield "its header is of another writer"
     if "run" in header and run_key(header["run"]) != folder:
         yield "its header is of another run"
+    if "model" in header and model_key(header["model"]) != folder:
+        yield "its header is of another model"
     if "chunk" in header and str(header["chunk"]) != name.split(".")[1]:
         yield "its header is of another chunk"
 

@@ -14,6 +14,7 @@ from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
 from localtrack.api.store_histories import HistoryCalls
+from localtrack.api.store_models import ModelCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
@@ -22,6 +23,7 @@ from localtrack.format.scalars import to_timestamp_ms
 from localtrack.storage.opening import open_storage
 from localtrack.storage.syncer import syncer
 from localtrack.store.catalog import Catalog, require_active
+from localtrack.store.models import Models
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.runs import RunReport, Runs
 from localtrack.store.site import Durability, Site, open_site
@@ -35,7 +37,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(AnalysisCalls, HistoryCalls, ArtifactCalls, CleanupCalls):
+class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.
@@ -49,6 +51,7 @@ class Store(AnalysisCalls, HistoryCalls, ArtifactCalls, CleanupCalls):
         self._on_error = on_error
         self._catalog = Catalog(site)
         self._runs = Runs(site, self._catalog)
+        self._models = Models(site, self._catalog)
         self._user = ""
         self._spool_keeper = spool_keeper
 
@@ -132,6 +135,7 @@ class Store(AnalysisCalls, HistoryCalls, ArtifactCalls, CleanupCalls):
         """Let go of this process's files. Its runs that have not ended stay RUNNING, and can be resumed."""
         if not self._site.is_closed:
             self._runs.close()
+            self._models.close()
             self._catalog.close()
             self._site.is_closed = True
             syncer.hurry()

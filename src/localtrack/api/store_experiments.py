@@ -11,6 +11,7 @@ from localtrack.format.edits import ExperimentState
 from localtrack.format.names import validate_key
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
+from localtrack.store.models import Models
 from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 from localtrack.types import Experiment, Finding, ViewType
@@ -26,6 +27,7 @@ class ExperimentCalls:
     _site: Site
     _catalog: Catalog
     _runs: Runs
+    _models: Models
     _user: str
 
     def create_experiment(self, name: str, *, tags: Mapping[str, Any] | None = None) -> str:
@@ -135,10 +137,11 @@ class ExperimentCalls:
         self._catalog.restore(experiment_id, user=self._user)
 
     def _look_into_runs(self) -> None:
-        """Learn of experiments that only run folders name, as after one was copied in by hand."""
+        """Learn of experiments that only folders of runs or models name, as after one was copied in by hand."""
         self._catalog.adopt(
             ExperimentDocument(s.experiment_id, s.experiment_name, s.generation) for s in self._runs.headers()
         )
+        self._catalog.adopt(self._models.documents())
 
     def _shown(self, experiment: ExperimentState) -> Experiment:
         return Experiment(

@@ -44,7 +44,8 @@ PARTS: Final[dict[str, str]] = {
     "metrics.<key>": "value, step, timestamp_ms, min, max, count",
     "artifacts[]": "path, is_dir, size_bytes",
     "sources[]": (
-        "source, experiments_added, runs_added, runs_extended, runs_unchanged, files_copied, bytes_copied, findings"
+        "source, experiments_added, runs_added, runs_extended, runs_unchanged, models_added, models_extended, "
+        "models_unchanged, files_copied, bytes_copied, findings"
     ),
     "garbage[]": "kind, key, run_id, experiment_id, deleted_ms, files_count, bytes_count",
     "spared[]": "key, reason",
@@ -81,8 +82,14 @@ def run_document(
         "tags": dict(row.tags),
         "metrics": {key: _metric_document(summary) for key, summary in row.metrics.items()},
         "datasets": [
-            {"name": d.name, "digest": d.digest, "context": d.context, "source_type": d.source_type, "source": d.source}
-            for d in row.datasets
+            {
+                "name": i.dataset.name,
+                "digest": i.dataset.digest,
+                "context": i.context,
+                "source_type": i.dataset.source_type,
+                "source": i.dataset.source,
+            }
+            for i in row.datasets
         ],
     }
 

@@ -59,7 +59,7 @@ class ImportedExperiment:
 
 
 class Lifecycle(NamedTuple):
-    """The highest life-cycle edit of a run."""
+    """The highest life-cycle edit of a run or a logged model."""
 
     order: tuple[int, str, int]
     is_deleted: bool
@@ -91,6 +91,7 @@ class EditsState:
 
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
     runs: dict[str, Lifecycle] = field(default_factory=dict)
+    models: dict[str, Lifecycle] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     imported_runs: dict[str, bool] = field(default_factory=dict)
     """Of runs whose life cycle an import has recorded: whether the last one said deleted."""
@@ -120,6 +121,11 @@ class EditsState:
         assert experiment is not None
         return experiment.lifecycle_ms
 
+    def is_model_deleted(self, model_id: str) -> bool:
+        """Return whether the highest life-cycle edit of a logged model says deleted; its experiment's says nothing."""
+        own = self.models.get(model_id)
+        return own is not None and own.is_deleted
+
 
 def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
     """Return the edits in one file, and its lines with the problems."""
@@ -131,7 +137,7 @@ def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
     edits: list[Edit] = []
     for order, record in enumerate(lines.records):
         kind = record[0]
-        if kind not in ("experiment", "runs", "tombstone"):
+        if kind not in ("experiment", "runs", "models", "tombstone"):
             reject_record(lines, record)
             continue
         if len(record) != 3 or type(record[1]) is not int or not _is_sound(kind, record[2]):
@@ -164,13 +170,14 @@ def fold_edits(
         state.greatest_stamp = max(state.greatest_stamp, edit.stamp)
         if edit.kind == "experiment":
             _apply_to_experiment(state, edit)
-        elif edit.kind == "runs":
+        elif edit.kind in ("runs", "models"):
             lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
-            state.runs.update(dict.fromkeys(edit.payload["runs"], lifecycle))
-            if not lifecycle.is_deleted and state.tombstones:
+            states = state.runs if edit.kind == "runs" else state.models
+            states.update(dict.fromkeys(edit.payload[edit.kind], lifecycle))
+            if edit.kind == "runs" and not lifecycle.is_deleted and state.tombstones:
                 for run_id in state.tombstones.keys() & set(edit.payload["runs"]):
                     state.tombstones[run_id].is_undone = True
-            if "imported" in edit.payload:
+            if edit.kind == "runs" and "imported" in edit.payload:
                 state.imported_runs.update(dict.fromkeys(edit.payload["runs"], lifecycle.is_deleted))
         else:
             _apply_tombstone(state, edit)
@@ -269,9 +276,9 @@ def _apply_tombstone(state: EditsState, edit: Edit) -> None:
 def _is_sound(kind: str, payload: Any) -> bool:
     if type(payload) is not dict or type(payload.get("time_ms")) is not int:
         return False
-    if kind == "runs":
-        runs = payload.get("runs")
-        return payload.get("op") in ("deleted", "restored") and type(runs) is list and all(type(r) is str for r in runs)
+    if kind in ("runs", "models"):
+        ids = payload.get(kind)
+        return payload.get("op") in ("deleted", "restored") and type(ids) is list and all(type(i) is str for i in ids)
     if kind == "tombstone":
         positions = payload.get("positions")
         return (

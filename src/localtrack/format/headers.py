@@ -16,6 +16,7 @@ RESENT_NEVER = (
     b'["torn"',
     b'["Log"',
     b'["Points"',
+    b'["Model"',
     b'["Edits"',
     b'["Inbox"',
     b'["Closed"',
@@ -47,7 +48,7 @@ def encode_header(
     """Return a log's first line.
 
     Args:
-        kind: LOG, POINTS, EDITS or INBOX.
+        kind: LOG, POINTS, MODEL, EDITS or INBOX.
         identity: The process.
         writer: The writer's id, as in the file's name.
         base_ms: The writer's clock when it began, milliseconds since 1970, UTC.

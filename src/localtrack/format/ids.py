@@ -15,13 +15,14 @@ _YEAR_2000_MS: Final = 946_684_800_000
 _YEAR_2200_MS: Final = 7_258_118_400_000
 _MADE_RUN_ID: Final = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _SAFE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MODEL_PREFIX: Final = "m-"
 _WRITER_ID: Final = re.compile(r"[0-9a-f]{20}")
 WINDOWS_DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 
 MAX_RUN_ID_CHARS: Final = 1024
-"""Longer run ids are refused: no tracker makes them, and each log's header repeats the id."""
+"""Longer ids of runs and models are refused: no tracker makes them, and each log's header repeats the id."""
 
 
 def encode_run_id(time_ms: int, random: bytes) -> str:
@@ -43,6 +44,16 @@ def parse_run_time_ms(run_id: str) -> int | None:
         return None
     time_ms = int(run_id[:12], 16)
     return time_ms if _YEAR_2000_MS <= time_ms < _YEAR_2200_MS else None
+
+
+def encode_model_id(time_ms: int, random: bytes) -> str:
+    """Return a new model id: `m-` and what a run id is made of. See `encode_run_id`."""
+    return _MODEL_PREFIX + encode_run_id(time_ms, random)
+
+
+def parse_model_time_ms(model_id: str) -> int | None:
+    """Return the time inside a model id that localtrack made, or None for an id from elsewhere."""
+    return parse_run_time_ms(model_id[len(_MODEL_PREFIX) :]) if model_id.startswith(_MODEL_PREFIX) else None
 
 
 def is_safe_id(text: str) -> bool:
@@ -87,6 +98,15 @@ def parse_run_id(run_id: object) -> str:
             f"{str(run_id)[:80]!r} is not a run id.", hint="A run id is a non-empty text, usually 32 hex digits."
         )
     return run_id
+
+
+def parse_model_id(model_id: object) -> str:
+    """Return the model id, or raise `InvalidInputError` if it can be no logged model's id."""
+    if not isinstance(model_id, str) or not model_id or len(model_id) > MAX_RUN_ID_CHARS or not _is_utf8(model_id):
+        raise InvalidInputError(
+            f"{str(model_id)[:80]!r} is not a model id.", hint="A model id is a non-empty text such as m-0199…"
+        )
+    return model_id
 
 
 def encode_job_run_id(experiment_id: str, job: str) -> str:

@@ -13,6 +13,7 @@ from localtrack.format.segment_info import MetricFold
 
 def encode_index_row(state: RunState, folds: Folds) -> bytes:
     """Return a run as the bytes of its row, without its artifacts, stamps and problems."""
+    links = [list(state.datasets.values()), list(state.model_inputs), list(state.model_outputs)]
     return encode_record(
         [
             state.run_id,
@@ -27,6 +28,7 @@ def encode_index_row(state: RunState, folds: Folds) -> bytes:
             list(state.params.items()),
             list(state.tags.items()),
             [[key, *_encode_fold(fold)] for key, fold in folds.items()],
+            *([links] if any(links) else []),
         ]
     )
 
@@ -41,9 +43,24 @@ def decode_index_row(data: bytes) -> tuple[RunState, Folds]:
         run_id, experiment_id, experiment_name, generation, name, user, status, start_ms, end_ms, *rest = decode_json(
             data
         )
-        params, tags, metrics = rest
-        state = RunState(run_id, experiment_id, experiment_name, generation, start_ms, status, user, name, end_ms)
-        state.params, state.tags = dict(params), dict(tags)
+        params, tags, metrics, *links = rest
+        state = RunState(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            experiment_name=experiment_name,
+            generation=generation,
+            start_ms=start_ms,
+            status=status,
+            user=user,
+            name=name,
+            end_ms=end_ms,
+            params=dict(params),
+            tags=dict(tags),
+        )
+        for datasets, inputs, outputs in links:
+            state.datasets = {(dataset["name"], dataset["digest"]): dataset for dataset in datasets}
+            state.model_inputs = dict.fromkeys(inputs)
+            state.model_outputs = dict.fromkeys((model_id, step) for model_id, step in outputs)
         return state, {key: _decode_fold(*fold) for key, *fold in metrics}
     except (TypeError, AttributeError) as error:
         raise ValueError("the row is damaged") from error

@@ -7,19 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from localtrack.format.ids import is_safe_id, parse_run_time_ms
+from localtrack.format.ids import is_safe_id, parse_model_time_ms, parse_run_time_ms
 
 STORE_FILE: Final = "localtrack.json"
 EXPERIMENTS: Final = "experiments"
 EDITS: Final = "edits"
 INBOX: Final = "inbox"
 RUNS: Final = "runs"
+MODELS: Final = "models"
 LOCKS: Final = "locks"
 QUARANTINE: Final = "quarantine"
 ARTIFACTS: Final = "artifacts"
 TEMPORARY_PREFIX: Final = ".tmp-"
-RESERVED: Final = frozenset(["packs", "index", "sync", QUARANTINE, LOCKS, "registry.db", "models"])
-TOP: Final = frozenset([STORE_FILE, EXPERIMENTS, EDITS, INBOX, RUNS])
+RESERVED: Final = frozenset(["packs", "index", "sync", QUARANTINE, LOCKS, "registry.db"])
+TOP: Final = frozenset([STORE_FILE, EXPERIMENTS, EDITS, INBOX, RUNS, MODELS])
 
 _DAY_FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}|x[0-9a-f]{2}")
 _PART: Final = r"(?:\.part(?P<part>\d{8}))?"
@@ -65,19 +66,27 @@ def _part(match: re.Match[str]) -> int | None:
 
 def run_folder(run_id: str) -> str:
     """Return the key of a run's folder: a function of its id alone (FORMAT.md section 4.2)."""
-    time_ms = parse_run_time_ms(run_id)
+    return _dated_folder(RUNS, run_id, parse_run_time_ms(run_id))
+
+
+def model_folder(model_id: str) -> str:
+    """Return the key of a logged model's folder: a function of its id alone (FORMAT.md section 4.3)."""
+    return _dated_folder(MODELS, model_id, parse_model_time_ms(model_id))
+
+
+def _dated_folder(top: str, entity_id: str, time_ms: int | None) -> str:
     if time_ms is not None:
         day = (_EPOCH + datetime.timedelta(milliseconds=time_ms)).date().isoformat()
-        return f"{RUNS}/{day}/{run_id}"
+        return f"{top}/{day}/{entity_id}"
     import hashlib
 
-    digest = hashlib.sha256(run_id.encode()).hexdigest()
-    name = run_id if is_safe_id(run_id) else f"~{digest[:40]}"
-    return f"{RUNS}/x{digest[:2]}/{name}"
+    digest = hashlib.sha256(entity_id.encode()).hexdigest()
+    name = entity_id if is_safe_id(entity_id) else f"~{digest[:40]}"
+    return f"{top}/x{digest[:2]}/{name}"
 
 
 def is_day_folder(name: str) -> bool:
-    """Return whether `name` can be a folder directly below `runs/`."""
+    """Return whether `name` can be a folder directly below `runs/` or `models/`."""
     return bool(_DAY_FOLDER.fullmatch(name))
 
 

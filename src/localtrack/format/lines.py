@@ -11,13 +11,14 @@ from localtrack.format.jsonlines import decode_json, encode_record
 FORMAT: Final = 1
 """The major version of the format that this package reads and writes."""
 
-LOG, POINTS, EDITS, INBOX, CLOSED = "Log", "Points", "Edits", "Inbox", "Closed"
-HEADERS: Final = frozenset([LOG, POINTS, EDITS, INBOX])
+LOG, POINTS, MODEL, EDITS, INBOX, CLOSED = "Log", "Points", "Model", "Edits", "Inbox", "Closed"
+HEADERS: Final = frozenset([LOG, POINTS, MODEL, EDITS, INBOX])
 
 KNOWN_TYPES: Final = (
     HEADERS
     | frozenset((CLOSED, "torn", "c", "k", "p", "fold", "run", "info", "param", "tag", "artifact", "imported", "batch"))
-    | frozenset(("experiment", "runs", "tombstone", "open", "close", "bye"))
+    | frozenset(("dataset", "input", "output", "model", "metric"))
+    | frozenset(("experiment", "runs", "models", "tombstone", "open", "close", "bye"))
 )
 """All types of format 1, wherever they have their place."""
 
@@ -48,7 +49,7 @@ def read_lines(data: bytes, kind: str) -> Lines:
 
     Args:
         data: From the beginning of the file.
-        kind: The header that it must have: LOG, POINTS, EDITS or INBOX.
+        kind: The header that it must have: LOG, POINTS, MODEL, EDITS or INBOX.
     """
     lines = Lines()
     end = data.rfind(b"\n") + 1

@@ -6,31 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from localtrack.format.runlog import Change, RunLog
+from localtrack.format.runlog import RunLog
+from localtrack.format.state_records import Change, FolderState, order_logs
 
 RUN_NAME_TAG: Final = "mlflow.runName"
 
 
-@dataclass(slots=True)
-class RunState:
+@dataclass(slots=True, kw_only=True)
+class RunState(FolderState):
     """What the state records of a run's logs add up to."""
 
     run_id: str
-    experiment_id: str
-    experiment_name: str
-    """The experiment's original name."""
-    generation: int
     start_ms: int
     status: str = "RUNNING"
     user: str = ""
     name: str = ""
     end_ms: int | None = None
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Per path the payload of the highest `artifact` record."""
-    greatest_stamp: int = 0
-    problems: list[str] = field(default_factory=list)
+    datasets: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Per (name, digest) the payload of the lowest `dataset` record."""
+    model_inputs: dict[str, None] = field(default_factory=dict)
+    """Ids of models, in the order of their lowest records."""
+    model_outputs: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Pairs of model id and step, in the order of their lowest records."""
 
 
 def fold_run(logs: Iterable[RunLog]) -> RunState:
@@ -38,48 +35,39 @@ def fold_run(logs: Iterable[RunLog]) -> RunState:
 
     The experiment is that of the lowest `run` record's log, else of the log with the least base time.
     """
-    ordered = sorted(logs, key=lambda log: (log.header["base_ms"], log.writer))
-    changes = sorted((change for log in ordered for change in log.changes), key=lambda change: change[:3])
-    creation = next((change for change in changes if change.kind == "run"), None)
-    owner = ordered[0]
-    if creation is not None:
-        owner = next(log for log in ordered if log.writer == creation.writer)
+    ordered = order_logs(logs, creation_kind="run")
+    header = ordered.owner.header
     state = RunState(
-        owner.header["run"],
-        owner.header["experiment_id"],
-        owner.header["experiment_name"],
-        owner.header["generation"],
-        ordered[0].header["base_ms"],
-        greatest_stamp=max(log.greatest_stamp for log in ordered),
+        run_id=header["run"],
+        experiment_id=header["experiment_id"],
+        experiment_name=header["experiment_name"],
+        generation=header["generation"],
+        start_ms=ordered.logs[0].header["base_ms"],
+        greatest_stamp=ordered.greatest_stamp,
     )
-    if creation is None:
+    if ordered.creation is None:
         state.problems.append("the record of its creation is missing")
     else:
-        state.start_ms, state.status = creation.payload["start_ms"], creation.payload["status"]
-        state.user = str(creation.payload.get("user", ""))
-    for change in changes:
+        creation = ordered.creation.payload
+        state.start_ms, state.status = creation["start_ms"], creation["status"]
+        state.user = str(creation.get("user", ""))
+    for change in ordered.changes:
         _apply(state, change)
     return state
 
 
 def _apply(state: RunState, change: Change) -> None:
     payload = change.payload
-    if change.kind == "param":
-        for key, value in payload.items():
-            kept = state.params.setdefault(key, value)
-            if kept != value:
-                state.problems.append(f"param {key!r} was set to {kept!r} and to {value!r}; the first counts")
-    elif change.kind == "tag":
-        for key, value in payload.items():
-            if value is None:
-                state.tags.pop(key, None)
-            else:
-                state.tags[key] = value
-                if key == RUN_NAME_TAG:
-                    state.name = value
-    elif change.kind == "artifact":
-        state.artifacts[payload["path"]] = payload
+    if state.apply_shared(change):
+        if change.kind == "tag" and payload.get(RUN_NAME_TAG) is not None:
+            state.name = payload[RUN_NAME_TAG]
     elif change.kind == "info":
         state.status = payload.get("status", state.status)
         state.end_ms = payload.get("end_ms", state.end_ms)
         state.start_ms = payload.get("start_ms", state.start_ms)
+    elif change.kind == "dataset":
+        state.datasets.setdefault((payload["name"], payload["digest"]), payload)
+    elif change.kind == "input":
+        state.model_inputs.setdefault(payload["model"])
+    elif change.kind == "output":
+        state.model_outputs.setdefault((payload["model"], payload["step"]))

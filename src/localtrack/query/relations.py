@@ -99,7 +99,7 @@ def tall_relation(name: str, rows: Rows, *, keys: Collection[str] | None = None)
         "metrics": lambda row, wanted: ((k, *summary) for k, summary in _picked(row.metrics, wanted)),
         "params": lambda row, wanted: _picked(row.params, wanted),
         "tags": lambda row, wanted: _picked(row.tags, wanted),
-        "datasets": lambda row, _: ((d.name, d.digest, d.context) for d in row.datasets),
+        "datasets": lambda row, _: ((d.dataset.name, d.dataset.digest, d.context) for d in row.datasets),
     }[name]
     columns = _TALL_COLUMNS[name]
     values: list[tuple[Any, ...]] = [

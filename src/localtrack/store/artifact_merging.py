@@ -1,33 +1,37 @@
-"""Of two copies of a run's artifacts one: the files that the records of both describe. FORMAT.md section 14."""
+"""Of two copies of the artifacts of a run or logged model one: the files that the records of both describe.
+
+FORMAT.md section 14.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from localtrack.errors import InvalidInputError, NotFoundError
-from localtrack.format.runlog import RunLog
+from localtrack.format.state_records import StateLog
 from localtrack.storage.base import Storage
 from localtrack.store.artifacts import iter_files, open_artifact, require_place
-from localtrack.store.run_reading import RunReading
+from localtrack.store.folder_reading import FolderReading
 from localtrack.types import Finding
 
 _COPY_BYTES: Final = 1024 * 1024
 
+AnyReading = FolderReading[Any, Any]
 Content = tuple[int, str]
 """Size in bytes and SHA-256 of a file."""
 
 
 def merge_artifacts(
-    target: Storage, source: RunReading, there: RunReading, notice: Callable[[], None]
+    target: Storage, source: AnyReading, there: AnyReading, notice: Callable[[], None]
 ) -> tuple[list[int], list[Finding]]:
     """Copy the artifacts that the target does not have, or has in a version that counts less.
 
     Args:
         target: Where to.
-        source: The run, as it is in the source.
-        there: The run, as it is in the target.
+        source: The run or model, as it is in the source.
+        there: The same, as it is in the target.
         notice: Called before the first write.
 
     Returns:
@@ -58,12 +62,12 @@ def merge_artifacts(
     return sizes, findings
 
 
-def rank_contents(*copies: RunReading) -> dict[tuple[str, str], int]:
+def rank_contents(*copies: AnyReading) -> dict[tuple[str, str], int]:
     """Return the rank of the highest record that describes each (path, SHA-256), in the union of the copies' logs.
 
     All records count, not the highest alone: where nobody has the file of that one, the next must win in every order.
     """
-    logs: dict[str, RunLog] = {}
+    logs: dict[str, StateLog] = {}
     for copy in copies:
         for writer, log in copy.logs.items():
             if writer not in logs or log.lines.whole_bytes_count > logs[writer].lines.whole_bytes_count:

@@ -184,12 +184,11 @@ class Catalog:
 
     def mark_runs(self, op: str, run_ids: list[str], *, user: str = "") -> None:
         """Record that runs were `deleted` or `restored`, any number of them in one record."""
-        self._site.require_open()
-        with self._lock:
-            stamp = self._next_stamp()
-            payload = {"op": op, "runs": run_ids, "time_ms": self._site.clock(), "user": user}
-            self._log.append(["runs", stamp, payload], stamp=stamp)
-            self._state = None
+        self._mark("runs", op, run_ids, user)
+
+    def mark_models(self, op: str, model_ids: list[str], *, user: str = "") -> None:
+        """Record that logged models were `deleted` or `restored`, any number of them in one record."""
+        self._mark("models", op, model_ids, user)
 
     def bury(self, runs: Mapping[str, Mapping[str, tuple[int, int]]], *, user: str = "") -> None:
         """Write tombstones: so much of these runs is removed for good.
@@ -226,6 +225,14 @@ class Catalog:
     def close(self) -> None:
         """Let go of this process's edits file."""
         self._log.close()
+
+    def _mark(self, kind: str, op: str, ids: list[str], user: str) -> None:
+        self._site.require_open()
+        with self._lock:
+            stamp = self._next_stamp()
+            payload = {"op": op, kind: ids, "time_ms": self._site.clock(), "user": user}
+            self._log.append([kind, stamp, payload], stamp=stamp)
+            self._state = None
 
     def _append(self, *edits: tuple[str, dict[str, Any], str]) -> None:
         self._site.require_open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
@@ -14,8 +14,10 @@ from localtrack.storage.locks import maintenance_lock
 from localtrack.store.artifact_merging import copy_artifact, merge_artifacts, read_content
 from localtrack.store.artifacts import iter_files, require_place
 from localtrack.store.file_copying import copy_named_file
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import gather_logs, list_logs, put_log, read_log
+from localtrack.store.model_reading import ModelReading, list_model_folders
 from localtrack.store.run_reading import RunReading, list_run_folders
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
@@ -25,7 +27,7 @@ _TRIES: Final = 10
 """How often a folder is begun anew because a file vanished between listing and reading (it was sealed)."""
 
 Progress = Callable[[int, int], None]
-"""Called with how many run folders are done, and how many there are."""
+"""Called with how many folders of runs and models are done, and how many there are."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,9 @@ class MergeReport:
     runs_added: int = 0
     runs_extended: int = 0
     runs_unchanged: int = 0
+    models_added: int = 0
+    models_extended: int = 0
+    models_unchanged: int = 0
     files_copied: int = 0
     bytes_copied: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -67,9 +72,11 @@ def merge_store(target: Site, source: Site, inbox: Inbox, *, progress: Progress 
     report = MergeReport()
     with maintenance_lock(target.storage, "merge", timeout_s=_LOCK_PATIENCE_S):
         _merge_experiments(target.storage, source.storage, report)
-        folders = list_run_folders(source.storage)
+        makers: dict[str, Maker] = dict.fromkeys(list_model_folders(source.storage), ModelReading)
+        makers |= dict.fromkeys(list_run_folders(source.storage), RunReading)  # they name models, which come first
+        folders = list(makers)
         for number, folder in enumerate(folders):
-            _merge_run(target, source.storage, folder, inbox, report)
+            _merge_steadily(target, source.storage, folder, makers[folder], inbox, report)
             if progress is not None:
                 progress(number + 1, len(folders))
         # Edits last: an edit that speaks of a run finds it.
@@ -102,29 +109,32 @@ def _is_experiment(data: bytes, key: str, report: MergeReport | None = None) -> 
     return True
 
 
-def _merge_run(target: Site, source: Storage, folder: str, inbox: Inbox, report: MergeReport) -> None:
-    """Copy what is missing of a folder, also if it is not (yet) a run: its logs may come from another copy."""
+Maker = type[RunReading] | type[ModelReading]
+
+
+def _merge_steadily(target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport) -> None:
+    """Copy what is missing of a folder, also if it holds nothing yet: its logs may come from another copy."""
     for _ in range(_TRIES):
         try:
-            _merge_folder(target, source, folder, inbox, report)
+            _merge_folder(target, source, folder, make, inbox, report)
         except FileNotFoundError:
             continue  # sealed since the folder was listed; what was copied until then is found in place
         return
     report.findings.append(Finding(folder, "it changes faster than it can be copied; merge again"))
 
 
-def _merge_folder(target: Site, source: Storage, folder: str, inbox: Inbox, report: MergeReport) -> None:
+def _merge_folder(target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport) -> None:
     # Logs as they are before anything is listed: what they count and describe is in place by then, and is copied first.
-    logs = {name: _read_listed(source, folder, name) for name in _list_run_logs(source, folder)}
-    reading = RunReading(source, folder, source.entries(folder))
-    there = RunReading(target.storage, folder, target.storage.entries(folder))
-    known = reading if reading.is_run else there
+    logs = {name: _read_listed(source, folder, name) for name in _list_logs(source, folder)}
+    reading = make(source, folder, source.entries(folder))
+    there = make(target.storage, folder, target.storage.entries(folder))
+    known = reading if reading.has_logs else there
     files_before = report.files_copied
-    is_noticed = not known.is_run
+    is_noticed = not known.has_logs
 
     def notice() -> None:
         nonlocal is_noticed
-        if not is_noticed:
+        if not is_noticed and isinstance(known, RunReading):
             inbox.notice_open(known.state.run_id, known.state.experiment_id)
         is_noticed = True
 
@@ -132,18 +142,23 @@ def _merge_folder(target: Site, source: Storage, folder: str, inbox: Inbox, repo
     report.findings += problems
     for size in sizes:
         report.count_file(size)
-    _merge_points(target.storage, reading, there, report, notice)
+    if isinstance(reading, RunReading) and isinstance(there, RunReading):
+        _merge_points(target.storage, reading, there, report, notice)
     for name, data in logs.items():
         _merge_log(target.storage, f"{folder}/{name}", data, report, notice)
     report.findings += [finding for finding in reading.findings if finding not in report.findings]
-    if not reading.is_run:
-        return
-    if report.files_copied == files_before:
-        report.runs_unchanged += 1
-    elif there.is_run:
-        report.runs_extended += 1
-    else:
-        report.runs_added += 1
+    if reading.has_logs:
+        _count_folder(target, reading, is_new=not there.has_logs, report=report, was=files_before)
+
+
+def _count_folder(
+    target: Site, reading: FolderReading[Any, Any], *, is_new: bool, report: MergeReport, was: int
+) -> None:
+    """Count a run or model, of which files were copied if the report counts more than it did."""
+    outcome = "unchanged" if report.files_copied == was else "added" if is_new else "extended"
+    counter = f"{'runs' if isinstance(reading, RunReading) else 'models'}_{outcome}"
+    setattr(report, counter, getattr(report, counter) + 1)
+    if outcome == "added":
         state = reading.state
         ensure_experiment_file(
             target.storage, ExperimentDocument(state.experiment_id, state.experiment_name, state.generation)
@@ -209,7 +224,7 @@ def _merge_points(
                 _merge_log(target, f"{folder}/{name}", _read_listed(reading.storage, folder, name), report, notice)
 
 
-def _list_run_logs(storage: Storage, folder: str) -> list[str]:
+def _list_logs(storage: Storage, folder: str) -> list[str]:
     names = gather_logs(storage.entries(folder))
     return [name for name in names if (file := parse_run_file(name)) is not None and file.kind == "log"]
 

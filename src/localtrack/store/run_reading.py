@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.jsonlines import decode_json
-from localtrack.format.layout import RUNS, RunFile, parse_run_file, run_folder
+from localtrack.format.layout import RUNS, RunFile, run_folder
 from localtrack.format.lines import Lines
 from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.points import PointColumns
 from localtrack.format.run_fold import RunState, fold_run
 from localtrack.format.runlog import RunLog, read_run_log
 from localtrack.storage.base import Entry, Storage
-from localtrack.store.logparts import gather_logs, read_log
+from localtrack.store.folder_reading import FolderReading, list_folders, read_steadily
 from localtrack.store.sealing import read_chunk
-from localtrack.types import Finding
 
 if TYPE_CHECKING:
     from localtrack.format.segment import SegmentInfo
@@ -33,49 +31,31 @@ _TRIES: Final = 10
 """How often a folder is listed anew because a file vanished between listing and reading (it was sealed)."""
 
 
-@dataclass(slots=True)
-class WriterFiles:
-    """The files of one writer in a run's folder, as listed."""
-
-    log_name: str | None = None
-    chunks: dict[int, str] = field(default_factory=dict)
-    segments: list[RunFile] = field(default_factory=list)
-
-
-class RunReading:
+class RunReading(FolderReading[RunLog, RunState]):
     """A run as its folder was at one moment. Points are read when they are asked for."""
 
     def __init__(self, storage: Storage, folder: str, entries: list[Entry]) -> None:
-        self.storage = storage
-        self.folder = folder
-        self.findings: list[Finding] = []
         self.unsound: set[str] = set()
         """Names of segments whose points were found unreadable."""
-        self._load(entries)
+        super().__init__(storage, folder, entries)
 
     def _load(self, entries: list[Entry]) -> None:
-        self.is_newer = False
-        self.entries = entries
-        self.changed_ms = max((entry.mtime_ms for entry in entries if not entry.is_folder), default=0)
-        self.writers: dict[str, WriterFiles] = {}
-        self.logs: dict[str, RunLog] = {}
-        self.log_bytes: dict[str, int] = {}
-        self.changed_by_writer_ms: dict[str, int] = {}
         self._sound_segments: dict[tuple[str, int], list[tuple[RunFile, SegmentInfo]]] = {}
-        self._sort_files(entries)
-        self._read_logs()
+        super()._load(entries)
 
     @property
     def is_run(self) -> bool:
         """Whether the folder holds a run: at least one log that can be read."""
-        return bool(self.logs)
+        return self.has_logs
 
-    @cached_property
-    def state(self) -> RunState:
-        """What the logs add up to."""
-        state = fold_run(self.logs.values())
-        self.findings += [Finding(self.folder, problem) for problem in state.problems]
-        return state
+    def _parse(self, data: bytes, writer: str) -> RunLog | Lines:
+        return read_run_log(data, writer=writer)
+
+    def _place(self, log: RunLog) -> str:
+        return run_folder(log.header["run"])
+
+    def _fold(self) -> RunState:
+        return fold_run(self.logs.values())
 
     @cached_property
     def folds(self) -> Folds:
@@ -95,12 +75,6 @@ class RunReading:
             except FileNotFoundError:
                 self._load(self.storage.entries(self.folder))
         raise StorageError(f"The folder {self.storage.path(self.folder)} changes faster than it can be read.")
-
-    def note(self, name: str, problem: str) -> None:
-        """Report that something is wrong with a file of the run."""
-        finding = Finding(f"{self.folder}/{name}", problem)
-        if finding not in self.findings:
-            self.findings.append(finding)
 
     def chunk_points(self, writer: str) -> list[tuple[int, PointColumns]]:
         """Return the number of the first point, and the points, of each chunk that no sound segment covers."""
@@ -189,55 +163,11 @@ class RunReading:
                 self.note(f"{writer}.jsonl", f"the points {end} to {first - 1} of its writer are missing")
             end = max(end, behind)
 
-    def _sort_files(self, entries: list[Entry]) -> None:
-        for name in gather_logs(entries):
-            file = parse_run_file(name)
-            assert file is not None
-            files = self.writers.setdefault(file.writer, WriterFiles())
-            if file.kind == "log":
-                files.log_name = name
-            else:
-                files.chunks[file.first] = name
-        for entry in entries:
-            file = parse_run_file(entry.name)
-            if file is None:
-                continue
-            changed_ms = max(self.changed_by_writer_ms.get(file.writer, 0), entry.mtime_ms)
-            self.changed_by_writer_ms[file.writer] = changed_ms
-            if file.kind == "segment" and not entry.is_folder:
-                self.writers.setdefault(file.writer, WriterFiles()).segments.append(file)
-
-    def _read_logs(self) -> None:
-        wanted = self.folder.rpartition("/")[2]
-        for writer, files in self.writers.items():
-            if files.log_name is None:
-                self.note(f"{writer}.jsonl", "the log is missing; points of its writer are there")
-                continue
-            data = self._read(files.log_name)
-            log = read_run_log(data, writer=writer)
-            lines = log.lines if isinstance(log, RunLog) else log
-            self.log_bytes[writer] = lines.whole_bytes_count
-            if isinstance(log, RunLog) and run_folder(log.header["run"]) != self.folder:
-                if wanted != run_folder(log.header["run"]).rpartition("/")[2] or not self.logs:
-                    self.note(files.log_name, f"it belongs into {run_folder(log.header['run'])}")
-                continue
-            if isinstance(log, RunLog) and not lines.newer:
-                self.logs[writer] = log
-            self._take_problems(files.log_name, lines)
-
     def _run_id(self, writer: str) -> str | None:
         log = self.logs.get(writer)
         if log is not None:
             return str(log.header["run"])
         return next((str(log.header["run"]) for log in self.logs.values()), None)
-
-    def _take_problems(self, name: str, lines: Lines) -> None:
-        self.is_newer |= lines.newer
-        for problem in lines.problems:
-            self.note(name, problem)
-
-    def _read(self, name: str) -> bytes:
-        return read_log(self.storage, f"{self.folder}/{name}")
 
     def _fold_writer(self, writer: str) -> Folds:
         log = self.logs.get(writer)
@@ -271,24 +201,12 @@ def read_run(storage: Storage, run_id: str) -> RunReading | None:
 
 def read_folder(storage: Storage, folder: str) -> RunReading | None:
     """Return the run in a folder as it is now, or None if it holds none."""
-    for _ in range(_TRIES):
-        entries = storage.entries(folder)
-        try:
-            reading = RunReading(storage, folder, entries)
-        except FileNotFoundError:
-            continue
-        return reading if reading.is_run or reading.findings else None
-    raise StorageError(f"The folder {storage.path(folder)} changes faster than it can be read.")
+    return read_steadily(storage, folder, RunReading)
 
 
 def list_run_folders(storage: Storage) -> list[str]:
     """Return the keys of all folders that may hold a run, in order."""
-    from localtrack.format.layout import is_day_folder
-
-    folders: list[str] = []
-    for day in sorted(entry.name for entry in storage.entries(RUNS) if entry.is_folder and is_day_folder(entry.name)):
-        folders += sorted(f"{RUNS}/{day}/{name}" for name in storage.names(f"{RUNS}/{day}"))
-    return folders
+    return list_folders(storage, RUNS)
 
 
 def first_header(data: bytes) -> dict[str, object] | None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from localtrack.format.metric_fold import Folds
 from localtrack.format.run_fold import RunState
-from localtrack.types import LifecycleStage, MetricSummary, RunInfo, RunRow
+from localtrack.types import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    LoggedModelInput,
+    LoggedModelOutput,
+    MetricSummary,
+    RunInfo,
+    RunRow,
+)
 
 
 def build_row(state: RunState, folds: Folds, *, lifecycle_stage: LifecycleStage, artifact_uri: str) -> RunRow:
@@ -31,4 +44,25 @@ def build_row(state: RunState, folds: Folds, *, lifecycle_stage: LifecycleStage,
         key: MetricSummary(fold.last_value, fold.last_step, fold.last_timestamp_ms, fold.min, fold.max, fold.count)
         for key, fold in folds.items()
     }
-    return RunRow(info, state.params, state.tags, metrics)
+    return RunRow(
+        info,
+        state.params,
+        state.tags,
+        metrics,
+        tuple(map(_to_dataset_input, state.datasets.values())),
+        tuple(map(LoggedModelInput, state.model_inputs)),
+        tuple(LoggedModelOutput(model_id, step) for model_id, step in state.model_outputs),
+    )
+
+
+def _to_dataset_input(payload: Mapping[str, Any]) -> DatasetInput:
+    """Return what the payload of a `dataset` record says."""
+    dataset = Dataset(
+        payload["name"],
+        payload["digest"],
+        payload["source_type"],
+        payload["source"],
+        payload.get("schema"),
+        payload.get("profile"),
+    )
+    return DatasetInput(dataset, tuple(InputTag(*item) for item in payload["tags"].items()))

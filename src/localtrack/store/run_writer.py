@@ -9,21 +9,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.jsonlines import encode_record, encode_value, line_encoder
 from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.names import MAX_INT64, MIN_INT64, validate_key
 from localtrack.format.run_fold import RunState
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
-from localtrack.storage.syncer import syncer
 from localtrack.store.inbox import Inbox
 from localtrack.store.open_log import FAR_BACK, SHORT_DS, SHORT_DT_MS, OpenLog, Point
-from localtrack.store.run_files import RunFiles
-from localtrack.store.site import STILL_THERE_MS, Site, retire_log, wall_clock_ms
+from localtrack.store.site import STILL_THERE_MS, Site, wall_clock_ms
+from localtrack.store.state_writer import StateWriter
+from localtrack.store.subject import run_subject
 
 
-class RunWriter(RunFiles):
+class RunWriter(StateWriter):
     """Appends to one run. Thread-safe; the child of a fork gets logs of its own.
 
     Args:
@@ -37,24 +36,28 @@ class RunWriter(RunFiles):
     def __init__(
         self, site: Site, run_id: str, experiment: ExperimentDocument, inbox: Inbox, known: RunState | None = None
     ) -> None:
-        super().__init__(site, run_id, experiment, inbox, stamp=known.greatest_stamp if known else 0)
-        self.params: dict[str, str] = dict(known.params) if known else {}
-        self.tags: dict[str, str] = dict(known.tags) if known else {}
-        self.is_alone = known is None
-        """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
-        self._is_in_new_folder = known is None
+        super().__init__(site, run_subject(run_id, experiment), known)
+        self.run_id = run_id
+        self.experiment = experiment
+        self.datasets: dict[tuple[str, str], dict[str, Any]] = dict(known.datasets) if known else {}
+        self.model_inputs: dict[str, None] = dict(known.model_inputs) if known else {}
+        self.model_outputs: dict[tuple[str, int], None] = dict(known.model_outputs) if known else {}
+        self._inbox = inbox
         self._clock_ns = time.time_ns if site.clock is wall_clock_ms else lambda: site.clock() * 1_000_000
         self._dumps, self._dump_options = line_encoder()
 
-    def begin(self, *records: list[Any]) -> None:
-        """Create the log and write its header and first records, in one write.
+    @property
+    def links(self) -> dict[str, Any]:
+        """Data sets and logged models of the run, as far as this writer knows them; nothing for what it has none of."""
+        links: dict[str, list[Any]] = {
+            "datasets": list(self.datasets.values()),
+            "inputs": list(self.model_inputs),
+            "outputs": [list(pair) for pair in self.model_outputs],
+        }
+        return {name: items for name, items in links.items() if items}
 
-        Args:
-            records: State records without their stamps: `[kind, payload]`.
-        """
-        with self._lock:
-            self._begin_log(records)
-            self._sync_if_asked()
+    def _announce(self) -> None:
+        self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
 
     # -- points
 
@@ -163,16 +166,34 @@ class RunWriter(RunFiles):
         """Append tags that are checked already; a value of None deletes."""
         self.log_batch((), {}, tags)
 
-    def set_info(self, info: Mapping[str, Any]) -> None:
-        """Append an `info` record."""
+    def log_inputs(self, datasets: Sequence[Mapping[str, Any]], model_ids: Sequence[str]) -> None:
+        """Append data sets and logged models that the run reads, but for those that it names already.
+
+        Args:
+            datasets: Payloads of `dataset` records, checked.
+            model_ids: Ids of logged models.
+        """
         with self._lock:
-            self._append_state(["info", info])
+            fresh: dict[tuple[str, str], dict[str, Any]] = {}
+            for payload in datasets:
+                key = payload["name"], payload["digest"]
+                if key not in self.datasets:
+                    fresh.setdefault(key, dict(payload))
+            inputs = [model_id for model_id in dict.fromkeys(model_ids) if model_id not in self.model_inputs]
+            self._append_state(
+                *(["dataset", payload] for payload in fresh.values()),
+                *(["input", {"model": model_id}] for model_id in inputs),
+            )
+            self.datasets.update(fresh)
+            self.model_inputs.update(dict.fromkeys(inputs))
             self._sync_if_asked()
 
-    def note_artifact(self, path: str, bytes_count: int, sha256: str) -> None:
-        """Append the record of an artifact that is in place."""
+    def log_outputs(self, models: Sequence[tuple[str, int]]) -> None:
+        """Append logged models that the run made, as pairs of id and step, but for those that it names already."""
         with self._lock:
-            self._append_state(["artifact", {"path": path, "bytes": bytes_count, "sha256": sha256}])
+            outputs = [pair for pair in dict.fromkeys(models) if pair not in self.model_outputs]
+            self._append_state(*(["output", {"model": model_id, "step": step}] for model_id, step in outputs))
+            self.model_outputs.update(dict.fromkeys(outputs))
             self._sync_if_asked()
 
     def log_batch(self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str | None]) -> None:
@@ -193,12 +214,7 @@ class RunWriter(RunFiles):
                 if points:
                     self._append_points(points)
                 self._append_state(*state)
-            self.params.update(params)
-            for key, value in tags.items():
-                if value is None:
-                    self.tags.pop(key, None)
-                else:
-                    self.tags[key] = value
+            self._remember(params, tags)
             self._sync_if_asked()
 
     def _append_batch(self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str | None]) -> None:
@@ -211,34 +227,6 @@ class RunWriter(RunFiles):
         self._append_lines(lines)
         target.remember(fresh, lines[:-1])
         self._points_count += len(points)
-
-    def _append_state(self, *records: list[Any]) -> None:
-        if not records:
-            return
-        now_ms = self._clock()
-        if self._log is None or self._is_paused(now_ms):
-            self._prepare(now_ms, for_points=False)
-        self._last_ms = now_ms
-        assert self._log is not None
-        data = b"".join(encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records)
-        if self._log.file.append(data) or self._is_careful:
-            self._look_at_size()
-
-    def _new_params(self, params: Mapping[str, str]) -> dict[str, str]:
-        known = self.params
-        fresh: dict[str, str] = {}
-        for key, value in params.items():
-            old = known.get(key)
-            if old is None:
-                fresh[key] = value
-            elif old != value:
-                raise InvalidInputError(
-                    f"Param {key!r} of run {self.run_id} is {_shortened(old)!r} and cannot be changed to "
-                    f"{_shortened(value)!r}.",
-                    code=ErrorCode.PARAM_CHANGED,
-                    hint="Changing param values is not allowed; log it under another key, or as a tag.",
-                )
-        return fresh
 
     # -- end
 
@@ -265,11 +253,7 @@ class RunWriter(RunFiles):
             folds = self._fold(log, sealed)
             file = self._close_log(*records, folds=folds)
             size = file.size
-        if not self.site.storage.can_append:
-            file.sync()  # on an object store the end of a run is an acknowledgement
-        retire_log(file)
-        if self._is_synced_each_call:
-            syncer.sync_all()
+        self._let_go(file)
         return size, folds
 
     def _fold(self, log: OpenLog, sealed: Folds | None) -> Folds | None:
@@ -279,7 +263,3 @@ class RunWriter(RunFiles):
         own = log.fold(self.site) if self._points_count else {}
         # After a failed sync these files are those of a new writer, and what was sealed is another's.
         return combine_folds([own, sealed]) if sealed and self._chunks_count else own
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -97,7 +97,7 @@ class Runs:
         now_ms = self._site.clock()
         if run_id is None:
             run_id = encode_run_id(max(now_ms, 0), os.urandom(RUN_RANDOM_BYTES))
-        writer = RunWriter(self._site, run_id, _document(experiment), self.inbox)
+        writer = RunWriter(self._site, run_id, document_of(experiment), self.inbox)
         creation = {"start_ms": now_ms if start_ms is None else start_ms, "status": "RUNNING", "user": user}
         first: list[list[Any]] = [["run", creation]]
         if tags:
@@ -162,6 +162,7 @@ class Runs:
         row = None
         if writer.is_alone and folds is not None:
             row = {"info": info, "params": writer.params, "tags": writer.tags, "metrics": encode_folds(folds)}
+            row |= writer.links
         self.inbox.notice_closed(writer.run_id, name, bytes_count, row)
 
     def close(self) -> None:
@@ -317,5 +318,6 @@ class Runs:
         return run_id in edits.tombstones and edits.is_removed(run_id, reading.positions)
 
 
-def _document(experiment: ExperimentState) -> ExperimentDocument:
+def document_of(experiment: ExperimentState) -> ExperimentDocument:
+    """Return the document of an experiment, as the headers of logs repeat it."""
     return ExperimentDocument(experiment.experiment_id, experiment.original_name, experiment.generation)

@@ -8,13 +8,18 @@ import pytest
 
 from localtrack.errors import InvalidInputError
 from localtrack.query.search import search_runs
-from localtrack.types import DatasetInput, MetricSummary, RunInfo, RunRow
+from localtrack.types import DATASET_CONTEXT_TAG, Dataset, DatasetInput, InputTag, MetricSummary, RunInfo, RunRow
 
 BASE_MS = 1_700_000_000_000
 
 
 def metric(value: float, *, low: float | None = None, high: float | None = None) -> MetricSummary:
     return MetricSummary(value, 3, BASE_MS, value if low is None else low, value if high is None else high, 7)
+
+
+def data_set(name: str, digest: str, context: str | None = None) -> DatasetInput:
+    tags = () if context is None else (InputTag(DATASET_CONTEXT_TAG, context),)
+    return DatasetInput(Dataset(name, digest, "local", "{}"), tags)
 
 
 def run(

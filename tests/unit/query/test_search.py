@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.unit.query.rows import BASE_MS, found, metric, run
+from tests.unit.query.rows import BASE_MS, data_set, found, metric, run
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.query.compile import compile_search
@@ -13,7 +13,7 @@ from localtrack.query.fields import RUNS
 from localtrack.query.grammar import parse_filter, parse_order_by
 from localtrack.query.relations import runs_relation, tall_relation
 from localtrack.query.search import search_runs
-from localtrack.types import DatasetInput, ViewType
+from localtrack.types import ViewType
 
 
 def test_a_missing_key_fulfils_nothing_but_is_null_and_not() -> None:
@@ -62,7 +62,7 @@ def test_min_max_and_latest_are_those_of_the_summary() -> None:
 
 
 def test_each_dataset_condition_may_find_another_data_set() -> None:
-    rows = [run("a", datasets=(DatasetInput("iris", "1", "train"), DatasetInput("wine", "2", None)))]
+    rows = [run("a", datasets=(data_set("iris", "1", "train"), data_set("wine", "2")))]
     assert found(rows, "datasets.name = 'wine' AND datasets.context = 'train'") == ["a"]
     assert found(rows, "datasets.context != 'train'") == []
     assert found(rows, "datasets.name != 'iris'") == ["a"]
@@ -141,7 +141,7 @@ def test_only_the_relations_and_keys_that_are_asked_for_are_read() -> None:
 def test_relations_have_the_shape_that_they_promise() -> None:
     rows = [
         run("a", metrics={"x": metric(1.0, low=0.5, high=2.0), "y": 2.0}, params={"p": "1"}),
-        run("b", end_time=None, datasets=(DatasetInput("d", "1", None),)),
+        run("b", end_time=None, datasets=(data_set("d", "1"),)),
     ]
     narrow = runs_relation(rows, experiment_names={})
     assert narrow.column("row").to_pylist() == [0, 1]

@@ -29,15 +29,19 @@ def _blocks() -> list[str]:
     return re.findall(r"^```(?:json)?\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def _examples() -> list[Any]:
-    """Every line of JSON in the code blocks of FORMAT.md."""
-    lines = [line for block in _blocks() for line in block.splitlines()]
-    return [json.loads(line) for line in lines if line.startswith(("[", "{"))]
+def _examples() -> list[tuple[str, Any]]:
+    """Every line of JSON in the code blocks of FORMAT.md, and the schema that it must fit."""
+    found = []
+    for block in _blocks():
+        kind = "model_log" if block.lstrip().startswith('["Model"') else "run_log"
+        records = [json.loads(line) for line in block.splitlines() if line.startswith(("[", "{"))]
+        found += [("store" if isinstance(record, dict) else kind, record) for record in records]
+    return found
 
 
 def _definitions(schema: dict[str, Any]) -> set[str]:
     refs = {branch["$ref"].rpartition("/")[2] for branch in schema["oneOf"]}
-    return refs - {"later"}
+    return {"Closed" if name == "closed_log" else name for name in refs - {"later"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,13 +54,11 @@ def test_it_is_a_schema_of_the_draft_it_names(name: str) -> None:
 
 def test_the_examples_of_the_format_fit() -> None:
     examples = _examples()
-    assert len(examples) >= 11, "FORMAT.md has lost its examples, or their blocks look otherwise"
-    for example in examples:
-        if isinstance(example, dict):
-            assert not list(validator("store").iter_errors(example)), example
-        else:
-            assert not list(validator("run_log").iter_errors(example)), example
-            assert not list(record_problems("run_log", example)), example
+    assert len(examples) >= 19, "FORMAT.md has lost its examples, or their blocks look otherwise"
+    assert {kind for kind, _ in examples} == {"store", "run_log", "model_log"}
+    for kind, example in examples:
+        assert not list(validator(kind).iter_errors(example)), example
+        assert kind == "store" or not list(record_problems(kind, example)), example
 
 
 @pytest.mark.parametrize("store", GOLDEN, ids=lambda path: path.parent.name)
@@ -71,7 +73,8 @@ def test_damaged_stores_are_not(store: Path) -> None:
 
 def test_the_quick_way_agrees_with_the_whole_schema() -> None:
     """`record_problems` looks at the definition of a record's type only."""
-    kinds = {"run_log": "runs/*/*/{}.jsonl", "chunk": "runs/*/*/*.points.jsonl", "edits": "edits/*", "inbox": "inbox/*"}
+    kinds = {"run_log": "runs/*/*/{}.jsonl", "chunk": "runs/*/*/*.points.jsonl", "model_log": "models/*/*/{}.jsonl"}
+    kinds |= {"edits": "edits/*", "inbox": "inbox/*"}
     seen: dict[str, int] = dict.fromkeys(kinds, 0)
     for store in GOLDEN + DAMAGED:
         for kind, pattern in kinds.items():
@@ -106,6 +109,26 @@ ARTIFACT = ["artifact", T, {"path": "a/b.csv", "bytes": 3, "sha256": SHA}]
 CLOSED = ["Closed", T, {"bytes": 5, "crc": 7, "points": 0, "chunks": 0, "points_all": 0}]
 NEEDED_BY_READERS = {"format", "writer", "base_ms", "stamp", "run", "experiment_id", "experiment_name", "generation"}
 NEEDED_BY_READERS |= {"chunk", "first"}
+DATASET = [
+    "dataset",
+    T,
+    {
+        "name": "iris",
+        "digest": "9a1c",
+        "source_type": "local",
+        "source": "{}",
+        "schema": None,
+        "profile": None,
+        "tags": {"mlflow.data.context": "training"},
+    },
+]
+MODEL_LOG = ["Model", {key: value for key, value in LOG[1].items() if key != "run"} | {"model": "m-1"}]
+MODEL = ["model", T, {"name": "net", "source_run": "r", "model_type": "x", "status": "PENDING", "created_ms": T}]
+METRIC = [
+    "metric",
+    T,
+    {"key": "acc", "value": 0.5, "step": 3, "timestamp_ms": T, "run": "r", "dataset": ["iris", "9a1c"]},
+]
 TOMBSTONE = ["tombstone", T, {"run": "r", "positions": {WRITER: [10, 2]}, "time_ms": T, "user": "ada"}]
 
 RIGHT: list[tuple[str, list[Any]]] = [
@@ -132,7 +155,23 @@ RIGHT: list[tuple[str, list[Any]]] = [
     ("run_log", _with(CLOSED, later=1)),
     ("run_log", ["fold", {}]),
     ("run_log", ["fold", {"a": [1, "NaN", 0, T, "NaN", "NaN"], "b": [2, 0.5, -1, 0, "-Infinity", 7]}]),
-    ("run_log", ["dataset", {"any": "thing"}, 3]),
+    ("run_log", ["weather", {"any": "thing"}, 3]),
+    ("run_log", DATASET),
+    ("run_log", _with(DATASET, schema="{}", profile="{}", later=1)),
+    ("run_log", ["input", T, {"model": "m-1"}]),
+    ("run_log", ["output", T, {"model": "m-1", "step": -3}]),
+    ("model_log", MODEL_LOG),
+    ("model_log", MODEL),
+    ("model_log", _with(MODEL, source_run=None, model_type=None, status="UNSPECIFIED", later=1)),
+    ("model_log", ["info", T, {}]),
+    ("model_log", ["info", T, {"status": "READY", "status_message": None, "updated_ms": T}]),
+    ("model_log", ["param", T, {"a": "1"}]),
+    ("model_log", ["tag", T, {"a": None}]),
+    ("model_log", ARTIFACT),
+    ("model_log", METRIC),
+    ("model_log", _with(METRIC, value="NaN", run=None, dataset=None)),
+    ("model_log", CLOSED),
+    ("model_log", ["weather", 1]),
     ("chunk", CHUNK),
     ("chunk", [0, 0, 0, 1.5]),
     ("chunk", ["Closed", T, {"bytes": 5, "crc": 7, "points": 0}]),
@@ -142,6 +181,7 @@ RIGHT: list[tuple[str, list[Any]]] = [
     ("edits", edit(T, "team-a", "deleted")),
     ("edits", edit_runs(T, "restored", "a", "b")),
     ("edits", TOMBSTONE),
+    ("edits", ["models", T, {"op": "deleted", "models": ["m-1"], "time_ms": T, "user": ""}]),
     ("inbox", ["open", "r", "0"]),
     ("inbox", ["close", "r", WRITER, 5, {"any": "row"}]),
 ]
@@ -204,6 +244,35 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("run_log", ["fold", {"a": ["NaN", 0, T, "NaN", "NaN", 1]}]),
     ("run_log", ["fold", {"a": [0, 0.5, 0, T, 0.5, 0.5]}]),
     ("run_log", ["fold", {"a": [1, 0.5, 0, T, 0.5]}]),
+    ("run_log", ["dataset", {"any": "thing"}, 3]),
+    *(("run_log", _without(DATASET, field)) for field in DATASET[2]),
+    ("run_log", _with(DATASET, tags={"a": None})),
+    ("run_log", _with(DATASET, schema={})),
+    ("run_log", ["input", T, {}]),
+    ("run_log", ["input", T, {"model": ""}]),
+    ("run_log", ["output", T, {"model": "m-1"}]),
+    ("run_log", ["output", T, {"model": "m-1", "step": 0.5}]),
+    ("run_log", MODEL),
+    ("run_log", METRIC),
+    ("run_log", MODEL_LOG),
+    ("model_log", LOG),
+    *(("model_log", _without(MODEL_LOG, field)) for field in ("model", "experiment_id", "generation", "stamp")),
+    *(("model_log", _without(MODEL, field)) for field in MODEL[2]),
+    ("model_log", _with(MODEL, status="FINISHED")),
+    ("model_log", ["info", T, {"status": "RUNNING"}]),
+    *(("model_log", _without(METRIC, field)) for field in METRIC[2]),
+    *(
+        ("model_log", _with(METRIC, dataset=dataset))
+        for dataset in ([], ["iris"], ["a", "b", "c"], [None, "b"], "iris")
+    ),
+    ("model_log", _with(METRIC, value="nan")),
+    ("model_log", _without(CLOSED, "points_all")),
+    ("model_log", DATASET),
+    ("model_log", ["k", 0, ["a"]]),
+    ("model_log", [0, 0, 0, 0.5]),
+    ("model_log", ["batch", T, {}]),
+    ("model_log", ["fold", {}]),
+    ("edits", ["models", T, {"op": "deleted", "runs": ["m-1"], "time_ms": T, "user": ""}]),
     ("run_log", TOMBSTONE),
     ("run_log", ["bye", 0]),
     ("run_log", ["Encrypted", {}]),
@@ -247,7 +316,7 @@ def test_a_wrong_record_does_not(name: str, record: list[Any]) -> None:
 
 
 def test_every_type_of_record_was_tried() -> None:
-    for name in ("run_log", "chunk", "edits", "inbox"):
+    for name in ("run_log", "chunk", "model_log", "edits", "inbox"):
         in_golden = {
             json.loads(line.data)[0]
             for store in GOLDEN

@@ -17,14 +17,14 @@ import pytest
 from tests.property.merge_world import CHUNK_BYTES, Place, World, dump, history, open_store, quiet_machine
 
 from localtrack.api.run import ActiveRun
-from localtrack.format import edits, run_fold
+from localtrack.format import edits, state_records
 from localtrack.format.edits import Tombstone
 from localtrack.format.headers import encode_closed
 from localtrack.format.ids import encode_experiment_id
 from localtrack.format.run_fold import RunState
 from localtrack.storage import locallog
 from localtrack.storage.local import LocalStorage
-from localtrack.store import artifact_merging, catalog, merging, run_files, run_reading, run_writer, sealing
+from localtrack.store import artifact_merging, catalog, log_files, merging, run_reading, run_writer, sealing
 from localtrack.store.catalog import Catalog
 
 SwitchOff = Callable[[pytest.MonkeyPatch], None]
@@ -134,7 +134,7 @@ def check_only_closed_chunks_are_sealed(world: World) -> None:
 
 
 def _no_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (run_files, run_writer):
+    for module in (log_files, run_writer):
         monkeypatch.setattr(module, "STILL_THERE_MS", 2**62)
 
 
@@ -183,7 +183,7 @@ def _full(fd: int, data: bytes) -> int:
 
 
 def _no_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_fold, "sorted", lambda items, key: sorted(items, key=key, reverse=True), raising=False)
+    monkeypatch.setattr(state_records, "sorted", lambda items, key: sorted(items, key=key, reverse=True), raising=False)
 
 
 def check_conflicts_are_settled_by_stamp_writer_and_offset(world: World) -> None:

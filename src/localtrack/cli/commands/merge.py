@@ -55,6 +55,9 @@ def _document(place: str, report: MergeReport) -> dict[str, Any]:
         "runs_added": report.runs_added,
         "runs_extended": report.runs_extended,
         "runs_unchanged": report.runs_unchanged,
+        "models_added": report.models_added,
+        "models_extended": report.models_extended,
+        "models_unchanged": report.models_unchanged,
         "files_copied": report.files_copied,
         "bytes_copied": report.bytes_copied,
         "findings": [finding_document(finding) for finding in report.findings],
@@ -62,8 +65,14 @@ def _document(place: str, report: MergeReport) -> dict[str, Any]:
 
 
 def _sentence(place: str, report: MergeReport) -> str:
+    models = ""
+    if report.models_added or report.models_extended or report.models_unchanged:
+        models = (
+            f"{report.models_added} logged models added, {report.models_extended} extended, "
+            f"{report.models_unchanged} unchanged; "
+        )
     return (
         f"{printable(place)}: {report.runs_added} runs added, {report.runs_extended} extended, {report.runs_unchanged} "
-        f"unchanged; {report.experiments_added} experiments added; {report.files_copied} files, "
+        f"unchanged; {models}{report.experiments_added} experiments added; {report.files_copied} files, "
         f"{format_bytes(report.bytes_copied)} copied"
     )

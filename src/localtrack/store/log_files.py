@@ -1,6 +1,6 @@
-"""The files that this process appends to in one run: when they begin, are full, gone, closed.
+"""The files that this process appends to in the folder of a run or a logged model: begun, full, gone, closed.
 
-FORMAT.md sections 6, 7 and 13.
+FORMAT.md sections 6 to 8 and 13.
 """
 
 from __future__ import annotations
@@ -14,35 +14,32 @@ from functools import partial
 from typing import Any
 
 from localtrack.errors import ErrorCode, StateError, StorageError
-from localtrack.format.documents import ExperimentDocument
 from localtrack.format.headers import encode_closed, select_resent
 from localtrack.format.jsonlines import encode_record
-from localtrack.format.layout import chunk_name, log_name, run_folder
-from localtrack.format.lines import LOG, POINTS
+from localtrack.format.layout import chunk_name, log_name
+from localtrack.format.lines import POINTS
 from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.points import count_points
 from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
-from localtrack.store.inbox import Inbox
 from localtrack.store.open_log import DefinedSets, OpenLog, create_open_log
 from localtrack.store.site import LOG_POINTS_BYTES, STILL_THERE_MS, Site, new_writer_id, retire_log
+from localtrack.store.subject import Subject
 
 
-class RunFiles:
-    """A run log, and the chunk that points go to once the log is long. What has an underscore wants the lock."""
+class LogFiles:
+    """A log, and in a run the chunk that points go to once the log is long. What has an underscore wants the lock."""
 
-    def __init__(self, site: Site, run_id: str, experiment: ExperimentDocument, inbox: Inbox, *, stamp: int) -> None:
+    def __init__(self, site: Site, subject: Subject, *, stamp: int) -> None:
         self.site = site
-        self.run_id = run_id
-        self.experiment = experiment
-        self.folder = run_folder(run_id)
+        self.subject = subject
+        self.folder = subject.folder
         self.writer = ""
         """The id of the writer whose files these are; changes where the old ones cannot go on."""
         self.is_closed = False
         self.is_alone = False
-        """True: this writer made the run, so that what it knows is all there is (but for writers that came later)."""
-        self._inbox = inbox
+        """True: this writer made what it is about, so that what it knows is all there is (but for later writers)."""
         self._is_in_new_folder = False
         self._stamp = stamp
         self._lock = threading.Lock()
@@ -106,7 +103,7 @@ class RunFiles:
         self.site.require_open()
         if self.is_closed:
             raise StateError(
-                f"Run {self.run_id} has ended.",
+                f"{self.subject.noun.capitalize()} {self.subject.id} has ended.",
                 code=ErrorCode.RUN_ENDED,
                 hint="Resume it with start_run(run_id=…), or start another one.",
             )
@@ -124,9 +121,12 @@ class RunFiles:
 
     # -- files
 
+    def _announce(self) -> None:
+        """Say that this process is about to write: before each log that is begun."""
+
     def _begin_log(self, records: Sequence[list[Any]] = (), *, lost_from: OpenLog | None = None) -> None:
         """Create a log of a new writer, with first records; with `lost_from` also with what that file may have lost."""
-        self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
+        self._announce()
         writer, now_ms = new_writer_id(), self._clock()
         stamp = self._next_stamp(now_ms)
         lines = [encode_record([kind, self._next_stamp(now_ms), payload]) for kind, payload in records]
@@ -139,16 +139,11 @@ class RunFiles:
             self.site,
             f"{self.folder}/{log_name(writer)}",
             self._lock,
-            kind=LOG,
+            kind=self.subject.header_kind,
             writer=writer,
             base_ms=now_ms if lost_from is None else lost_from.base_ms,
             stamp=stamp,
-            more={
-                "run": self.run_id,
-                "experiment_id": self.experiment.experiment_id,
-                "experiment_name": self.experiment.name,
-                "generation": self.experiment.generation,
-            },
+            more=self.subject.header_fields,
             lines=lines,
             in_new_folder=self._is_in_new_folder,
         )
@@ -179,7 +174,7 @@ class RunFiles:
                 writer=self.writer,
                 base_ms=now_ms,
                 stamp=self._next_stamp(now_ms),
-                more={"run": self.run_id, "chunk": number, "first": self._points_count},
+                more={"run": self.subject.id, "chunk": number, "first": self._points_count},
             )
         except StorageError:
             if self.site.storage.exists(key):  # it could not be removed either: its number is used up
@@ -198,7 +193,7 @@ class RunFiles:
         self._chunk = None
         self._direct_points_to(None)
         retire_log(chunk.file)
-        sealer.ask(self.site.storage, self.folder, self.writer, self.run_id)
+        sealer.ask(self.site.storage, self.folder, self.writer, self.subject.id)
 
     def _direct_points_to(self, log: OpenLog | None, limit_bytes: int = 0) -> None:
         self._points_log, self._limit_bytes = log, limit_bytes
@@ -269,8 +264,16 @@ class RunFiles:
         self._direct_points_to(None)
         return file
 
+    def _let_go(self, file: Appender) -> None:
+        """Hand a log that was closed to the background, or wait for it where the end is an acknowledgement."""
+        if not self.site.storage.can_append:
+            file.sync()
+        retire_log(file)
+        if self._is_synced_each_call:
+            syncer.sync_all()
 
-_alive: weakref.WeakSet[RunFiles] = weakref.WeakSet()
+
+_alive: weakref.WeakSet[LogFiles] = weakref.WeakSet()
 
 
 def _forget_after_fork() -> None:
