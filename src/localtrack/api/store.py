@@ -14,6 +14,7 @@ from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
 from localtrack.api.store_histories import HistoryCalls
+from localtrack.api.store_import import ImportCalls
 from localtrack.api.store_models import ModelCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
@@ -37,7 +38,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls):
+class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls, ImportCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.

@@ -17,6 +17,7 @@ from localtrack.cli.commands.experiments import experiments
 from localtrack.cli.commands.gc import gc
 from localtrack.cli.commands.help import help_command
 from localtrack.cli.commands.history import history
+from localtrack.cli.commands.import_runs import import_command
 from localtrack.cli.commands.init import init
 from localtrack.cli.commands.lifecycle import delete, end, restore
 from localtrack.cli.commands.merge import merge
@@ -93,6 +94,7 @@ for command in (
     sql,
     experiments,
     merge,
+    import_command,
     seal,
     check,
     gc,

@@ -22,6 +22,11 @@ FIELDS: Final[dict[str, str]] = {
         "experiment_id, name, lifecycle_stage, creation_time_ms, last_update_time_ms, artifact_location, tags"
     ),
     "merge": "destination, sources",
+    "import": (
+        "destination, dry_run, source, complete, experiments_added, experiments_extended, runs_added, runs_extended, "
+        "runs_unchanged, runs_failed, points_added, points_repeated, params_added, tags_changed, life_cycles_changed, "
+        "artifacts_added, artifact_bytes, findings"
+    ),
     "seal": "sealed_count",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
     "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",

@@ -56,6 +56,8 @@ class ImportedExperiment:
     """An import made it: before that there was none of the name."""
     is_deleted: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
+    """What `imported` says in their edits: one for each experiment that was brought into this one."""
 
 
 class Lifecycle(NamedTuple):
@@ -251,6 +253,7 @@ def _apply_tags(tags: dict[str, str], changes: Mapping[str, str | None]) -> None
 def _note_import(experiment: ExperimentState, payload: dict[str, Any]) -> None:
     if experiment.imported is None:
         experiment.imported = ImportedExperiment()
+    experiment.imported.sources.add(str(payload["imported"]))
     if payload["op"] == "tagged":
         _apply_tags(experiment.imported.tags, payload["tags"])
     elif payload["op"] == "created":

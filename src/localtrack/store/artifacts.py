@@ -129,6 +129,11 @@ def put_bytes(storage: Storage, run_folder: str, data: bytes, artifact_path: str
     return _put(storage, key, artifact_path, iter([data]))
 
 
+def put_chunks(storage: Storage, run_folder: str, chunks: Iterator[bytes], artifact_path: str) -> ArtifactRecord:
+    """Put what comes in pieces in place as an artifact. As `put_file`; when `chunks` raises nothing is in place."""
+    return _put(storage, require_place(storage, run_folder, artifact_path), artifact_path, chunks)
+
+
 def _put(storage: Storage, key: str, artifact_path: str, chunks: Iterator[bytes]) -> ArtifactRecord:
     digest, size = hashlib.sha256(), 0
     new_folders = localpaths.missing_folders(storage.path(posixpath.dirname(key))) if storage.is_local else []

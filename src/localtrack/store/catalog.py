@@ -218,6 +218,32 @@ class Catalog:
             self._log.append(*records, stamp=stamp, is_durable=True)
             self._state = None
 
+    def plan_experiment(self, name: str) -> ExperimentDocument:
+        """Return the document of a new experiment of a name, which is not made yet."""
+        with self._lock:
+            return _choose_id(name, self.read().experiments)
+
+    def add_edits(self, *edits: tuple[str, dict[str, Any], str]) -> None:
+        """Record edits of experiments as they are, all in one write.
+
+        Args:
+            edits: (op, payload, experiment id) each; without a `time_ms` in the payload it is now.
+        """
+        with self._lock:
+            self._append(*edits)
+
+    def add_life_cycles(self, *edits: tuple[str, dict[str, Any]]) -> None:
+        """Record life-cycle edits as they are, all in one write.
+
+        Args:
+            edits: `runs` or `models`, and the payload, each. See FORMAT.md section 9.2.
+        """
+        self._site.require_open()
+        with self._lock:
+            stamp = self._next_stamp()
+            self._log.append(*([kind, stamp + n, payload] for n, (kind, payload) in enumerate(edits)), stamp=stamp)
+            self._state = None
+
     def forget_after_fork(self) -> None:
         """In the child of a fork: the lock may be held by a thread that does not exist here."""
         self._lock = threading.RLock()

@@ -23,6 +23,7 @@ from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
 from localtrack.format.layout import ARTIFACTS
 from localtrack.format.metric_fold import Folds, encode_folds
+from localtrack.format.run_fold import RunState
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
@@ -128,6 +129,26 @@ class Runs:
         writer = RunWriter(self._site, run_id, document, self.inbox, state)
         if is_running:
             writer.begin(["info", {"status": "RUNNING"}])
+        self._writers.add(writer)
+        return writer
+
+    def open_writer(
+        self, run_id: str, experiment: ExperimentDocument, known: RunState | None, *records: list[Any]
+    ) -> RunWriter:
+        """Begin to write to a run as an import does: whatever its life cycle, with first records of its own.
+
+        Args:
+            run_id: The run.
+            experiment: Where it belongs.
+            known: What its logs say; None if it is not there, and then one of the records has to be `run`.
+            records: State records without their stamps, written with the header in one write.
+        """
+        self._site.require_open()
+        writer = RunWriter(self._site, run_id, experiment, self.inbox, known)
+        for kind, payload in records:
+            if kind == "tag":
+                writer.tags.update({key: value for key, value in payload.items() if value is not None})
+        writer.begin(*records)
         self._writers.add(writer)
         return writer
 

@@ -36,12 +36,14 @@ def exit_codes() -> dict[int, str]:
     """Return what each exit code of the command line means."""
     from localtrack import errors
     from localtrack.cli.app import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED
+    from localtrack.cli.commands.import_runs import EXIT_INCOMPLETE
 
     codes = {0: "It worked.", errors.LocaltrackError.exit_code: "Anything else; in doubt a mistake in localtrack."}
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.LocaltrackError) and kind is not errors.LocaltrackError:
             codes[kind.exit_code] = (kind.__doc__ or "").partition("\n")[0]
     codes[errors.InvalidInputError.exit_code] = "An option or argument is wrong. Nothing was written."
+    codes[EXIT_INCOMPLETE] = "Something could not be imported; what, was said. The rest was."
     codes[EXIT_INTERRUPTED] = "Interrupted from the keyboard."
     codes[EXIT_BROKEN_PIPE] = "Whoever read the output closed it, as `head` does."
     return dict(sorted(codes.items()))
