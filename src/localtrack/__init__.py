@@ -20,6 +20,16 @@ if TYPE_CHECKING:
         restore_runs,
         start_run,
     )
+    from localtrack.api.fluent_analysis import (
+        align_histories,
+        best_per_day,
+        compare,
+        group_runs,
+        metric_history,
+        runs_per_day,
+        runs_per_month,
+        sql,
+    )
     from localtrack.api.fluent_experiments import (
         create_experiment,
         delete_experiment,
@@ -71,6 +81,9 @@ __all__ = [
     "Store",
     "ViewType",
     "active_run",
+    "align_histories",
+    "best_per_day",
+    "compare",
     "create_experiment",
     "delete_experiment",
     "delete_experiment_tag",
@@ -89,6 +102,7 @@ __all__ = [
     "get_parent_run",
     "get_run",
     "get_tracking_uri",
+    "group_runs",
     "is_tracking_uri_set",
     "last_active_run",
     "log_artifact",
@@ -102,9 +116,12 @@ __all__ = [
     "log_params",
     "log_table",
     "log_text",
+    "metric_history",
     "restore_experiment",
     "restore_run",
     "restore_runs",
+    "runs_per_day",
+    "runs_per_month",
     "search_experiments",
     "search_runs",
     "set_experiment",
@@ -113,6 +130,7 @@ __all__ = [
     "set_tag",
     "set_tags",
     "set_tracking_uri",
+    "sql",
     "start_run",
     "types",
 ]
@@ -122,6 +140,9 @@ _HOMES = {
     "api.fluent": """
         active_run delete_run delete_runs end_run get_artifact_uri get_parent_run get_run last_active_run restore_run
         restore_runs start_run
+    """,
+    "api.fluent_analysis": """
+        align_histories best_per_day compare group_runs metric_history runs_per_day runs_per_month sql
     """,
     "api.fluent_experiments": """
         create_experiment delete_experiment delete_experiment_tag get_experiment get_experiment_by_name

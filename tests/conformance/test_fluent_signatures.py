@@ -23,6 +23,9 @@ OURS = {
     *("LocaltrackError", "Store", "errors", "flush"),
     # Only the one of Databricks' runtime has these.
     *("delete_runs", "restore_runs"),
+    # Questions that MLflow's users answer by hand.
+    *("align_histories", "best_per_day", "compare", "group_runs", "metric_history", "sql"),
+    *("runs_per_day", "runs_per_month"),
     # MLflow has these in mlflow.entities.
     *("Experiment", "Metric", "Param", "Run", "RunStatus", "RunTag", "ViewType"),
 }

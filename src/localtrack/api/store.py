@@ -337,11 +337,7 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
         """
         from localtrack.query.search import search_runs
 
-        wanted = None if experiment_ids is None else {str(experiment_id) for experiment_id in experiment_ids}
-        if experiment_names is not None:
-            found = [self.get_experiment_by_name(name) for name in experiment_names]
-            wanted = (wanted or set()) | {experiment.experiment_id for experiment in found if experiment is not None}
-        snapshot = self.snapshot_runs(wanted)
+        snapshot = self.snapshot_runs(self.experiment_ids_of(experiment_ids, experiment_names))
         page = search_runs(
             snapshot,
             filter_string=filter_string,

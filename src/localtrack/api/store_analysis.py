@@ -1,19 +1,22 @@
-"""Questions over many runs, as users call them: SQL."""
+"""Questions over many runs, as users call them: SQL, comparisons, groups, dashboards."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from localtrack.api.store_experiments import ExperimentCalls
 from localtrack.errors import FormatError, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS
 from localtrack.store.run_reading import list_run_folders
-from localtrack.types import FileInfo, Finding, ViewType
+from localtrack.types import FileInfo, Finding, Run, RunRow, ViewType
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from localtrack.query.charts import Chart
+    from localtrack.query.comparison import Comparison
+    from localtrack.query.frame import Frame
     from localtrack.query.snapshot import RunSnapshot
     from localtrack.query.sql.result import Parameters, SqlResult
     from localtrack.query.sql.source import ChooseKeys, Source
@@ -51,6 +54,175 @@ class AnalysisCalls(ExperimentCalls):
         from localtrack.query.sql.result import run_query
 
         return run_query(query, parameters, self._sql_source())
+
+    def compare(
+        self,
+        runs: Iterable[str | Run | RunRow],
+        *,
+        baseline: str | None = None,
+        metrics: Collection[str] | None = None,
+        minimize: Collection[str] = (),
+        maximize: Collection[str] = (),
+    ) -> Comparison:
+        """Hold runs against each other.
+
+        Args:
+            runs: Ids, or runs as a search returned them.
+            baseline: The id of the one that the others are held against; the first by default.
+            metrics: Only these; all by default.
+            minimize: Metrics of which less is better. Of others the name is asked: `val_loss`, `accuracy`.
+            maximize: Metrics of which more is better.
+
+        Returns:
+            Params that differ, last values of metrics, differences from the baseline, and which is best;
+            `params_frame()` and `metrics_frame()` are the same as frames.
+
+        Raises:
+            NotFoundError: One of the runs is not there.
+            InvalidInputError: There are no runs, or what is named is not in them.
+        """
+        from localtrack.query.comparison import compare_rows
+
+        if isinstance(runs, str):
+            raise InvalidInputError("runs is a list of runs, not the id of one.")
+        ids = [run if isinstance(run, str) else run.info.run_id for run in runs]
+        rows = [self._runs.row(self._runs.read(run_id)) for run_id in dict.fromkeys(ids)]
+        return compare_rows(rows, baseline=baseline, metrics=metrics, minimize=minimize, maximize=maximize)
+
+    def group_runs(
+        self,
+        filter_string: str | None = "",
+        *,
+        by: Sequence[str] | None = None,
+        ignore: Collection[str] | None = None,
+        metrics: Sequence[str] | None = None,
+        experiment_ids: Iterable[str] | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+    ) -> Frame:
+        """Take runs together that agree in their params, as repetitions over seeds do.
+
+        Args:
+            filter_string: Which runs, in the language of `search_runs`; all by default.
+            by: What runs of a group agree in: keys of params, or `params.<key>` and `tags.<key>`; all params but
+                those of `ignore` by default.
+            ignore: Params that tell repetitions apart; `seed`, `random_seed` and `random_state` by default.
+            metrics: Only these; all by default.
+            experiment_ids: Only runs of these; all experiments by default.
+            experiment_names: Only runs of these.
+            run_view_type: Life-cycle stages to look at.
+
+        Returns:
+            A row for each group: `params.<key>` or `tags.<key>`, `runs`, and of each metric's last values
+            `metrics.<key>.mean`, `.std` (of a sample; null for one run) and `.count`.
+        """
+        from localtrack.query.groups import SEED_PARAMS, group_runs
+
+        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+        ignored = SEED_PARAMS if ignore is None else ignore
+        return group_runs(snapshot, numbers, by=by, ignore=ignored, metrics=metrics)
+
+    def best_per_day(
+        self,
+        metric: str,
+        filter_string: str | None = "",
+        *,
+        direction: str | None = None,
+        days: int | None = 14,
+        experiment_ids: Iterable[str] | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+    ) -> Chart:
+        """Return the best last value of a metric among the runs that began on each day (UTC).
+
+        Args:
+            metric: The metric. NaN is never best.
+            filter_string: Which runs, in the language of `search_runs`; all by default.
+            direction: `min` or `max`; by default what the name of the metric tells.
+            days: Only runs that began in the last so many days; None for all.
+            experiment_ids: Only runs of these; all experiments by default.
+            experiment_names: Only runs of these.
+            run_view_type: Life-cycle stages to look at.
+
+        Returns:
+            Columns `date`, `metrics.<metric>`, `run_id`, `run_name`; days without a value are left out. `plot()`
+            draws it.
+
+        Raises:
+            InvalidInputError: The name of the metric does not tell the direction, or an argument makes no sense.
+        """
+        from localtrack.query.dashboards import best_per_day
+
+        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+        return best_per_day(snapshot, numbers, metric, direction=direction, days=days, now_ms=self._site.clock())
+
+    def runs_per_day(
+        self,
+        filter_string: str | None = "",
+        *,
+        user: str | None = None,
+        days: int | None = 14,
+        experiment_ids: Iterable[str] | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+    ) -> Chart:
+        """Return how many runs each user began on each day (UTC).
+
+        Args:
+            filter_string: Which runs, in the language of `search_runs`; all by default.
+            user: Only those of this user, as the tag `mlflow.user` names it; all by default.
+            days: Only runs that began in the last so many days; None for all.
+            experiment_ids: Only runs of these; all experiments by default.
+            experiment_names: Only runs of these.
+            run_view_type: Life-cycle stages to look at.
+
+        Returns:
+            Columns `date`, `user` (null without the tag), `runs`; what would be 0 is left out. `plot()` draws it.
+        """
+        from localtrack.query.dashboards import runs_per_day
+
+        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+        return runs_per_day(snapshot, numbers, user=user, days=days, now_ms=self._site.clock())
+
+    def runs_per_month(
+        self,
+        filter_string: str | None = "",
+        *,
+        year: int | None = None,
+        experiment_ids: Iterable[str] | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+    ) -> Chart:
+        """Return how many runs began in each month (UTC).
+
+        Args:
+            filter_string: Which runs, in the language of `search_runs`; all by default.
+            year: Only this one; all by default.
+            experiment_ids: Only runs of these; all experiments by default.
+            experiment_names: Only runs of these.
+            run_view_type: Life-cycle stages to look at.
+
+        Returns:
+            Columns `month` (its first day), `name` (January …), `runs`; months without runs are left out. `plot()`
+            draws it.
+        """
+        from localtrack.query.dashboards import runs_per_month
+
+        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+        return runs_per_month(snapshot, numbers, year=year)
+
+    def _choose(
+        self,
+        filter_string: str | None,
+        experiment_ids: Iterable[str] | None,
+        experiment_names: Iterable[str] | None,
+        view_type: int,
+    ) -> tuple[RunSnapshot, list[int]]:
+        from localtrack.query.choice import choose_runs
+
+        snapshot = self.snapshot_runs(self.experiment_ids_of(experiment_ids, experiment_names))
+        numbers = choose_runs(snapshot, filter_string=filter_string, view_type=view_type, now_ms=self._site.clock())
+        return snapshot, numbers
 
     def _sql_source(self) -> Source:
         from localtrack.query.sql.source import Source

@@ -105,6 +105,14 @@ class ExperimentCalls:
             view_type=view_type,
         )
 
+    def experiment_ids_of(self, ids: Iterable[str] | None, names: Iterable[str] | None) -> set[str] | None:
+        """Return the ids of experiments given by id and by name, names that are not there left out; None for all."""
+        wanted = None if ids is None else {str(experiment_id) for experiment_id in ids}
+        if names is not None:
+            found = [self.get_experiment_by_name(name) for name in names]
+            wanted = (wanted or set()) | {experiment.experiment_id for experiment in found if experiment is not None}
+        return wanted
+
     def rename_experiment(self, experiment_id: str, name: str) -> None:
         """Give an experiment another name; its id stays.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from localtrack.query.frame import Frame
+    from localtrack.query.charts import Chart
     from localtrack.query.histories import Axis, RunPoints
 
 
@@ -69,7 +69,7 @@ class HistoryCalls:
         interval: int | None = None,
         max_points: int | None = None,
         names: Literal["run_id", "run_name"] = "run_id",
-    ) -> Frame:
+    ) -> Chart:
         """Return one metric of many runs side by side.
 
         Args:
@@ -90,7 +90,7 @@ class HistoryCalls:
             NotFoundError: One of the runs is not there.
             InvalidInputError: An argument makes no sense.
         """
-        from localtrack.query.frame import Frame
+        from localtrack.query.charts import Chart, ChartKind
         from localtrack.query.histories import RunPoints, align_histories
 
         if names not in ("run_id", "run_name"):
@@ -105,7 +105,8 @@ class HistoryCalls:
             runs.append(RunPoints(label, reading.state.start_ms, points))
         if names == "run_name":
             runs = _with_labels_that_differ(runs, list(dict.fromkeys(run_ids)))
-        return Frame(align_histories(runs, by=by, interval=interval, max_points=max_points))
+        table = align_histories(runs, by=by, interval=interval, max_points=max_points)
+        return Chart(table, ChartKind.LINES, table.column_names[0], key)
 
 
 def _read_key(reading: RunReading, key: str) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from localtrack.cli.commands.check import check
+from localtrack.cli.commands.compare import compare
 from localtrack.cli.commands.doctor import doctor
 from localtrack.cli.commands.drain import drain
 from localtrack.cli.commands.env import env
@@ -91,6 +92,7 @@ for command in (
     runs,
     show,
     history,
+    compare,
     sql,
     experiments,
     merge,

@@ -5,9 +5,12 @@ Times are milliseconds since 1970, UTC; what is not known is null; NaN and the i
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.types import CheckFinding, Experiment, FileInfo, Finding, Liveness, MetricSummary, RunRow
+
+if TYPE_CHECKING:
+    from localtrack.query.comparison import Comparison
 
 FIELDS: Final[dict[str, str]] = {
     "init": "store, store_id, created",
@@ -17,6 +20,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "show": "the fields of runs, and artifacts, findings",
     "history": "key, step, timestamp_ms, value",
+    "compare": "baseline, compared_runs, differing_params, same_params_count, compared_metrics",
     "sql": "the columns of the query",
     "experiments": (
         "experiment_id, name, lifecycle_stage, creation_time_ms, last_update_time_ms, artifact_location, tags"
@@ -58,6 +62,9 @@ PARTS: Final[dict[str, str]] = {
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",
     "checks[]": "name, verdict, text, figures",
+    "compared_runs[]": "run_id, run_name, experiment_id, status",
+    "differing_params[]": "key, values (by run id)",
+    "compared_metrics[]": "key, direction, values (by run id), deltas (by run id), best (run ids)",
     "history --with": "step, elapsed_ms or timestamp_ms; then a field for each run id",
     "variables[]": "name, twin, source, value, counts, meaning",
 }
@@ -95,6 +102,37 @@ def run_document(
                 "source": i.dataset.source,
             }
             for i in row.datasets
+        ],
+    }
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as `localtrack compare --json` prints it."""
+    ids = comparison.run_ids
+    return {
+        "baseline": ids[comparison.baseline],
+        "compared_runs": [
+            {
+                "run_id": row.info.run_id,
+                "run_name": row.info.run_name,
+                "experiment_id": row.info.experiment_id,
+                "status": row.info.status,
+            }
+            for row in comparison.runs
+        ],
+        "differing_params": [
+            {"key": row.key, "values": dict(zip(ids, row.values, strict=True))} for row in comparison.params
+        ],
+        "same_params_count": comparison.same_params_count,
+        "compared_metrics": [
+            {
+                "key": row.key,
+                "direction": row.direction,
+                "values": dict(zip(ids, row.values, strict=True)),
+                "deltas": dict(zip(ids, row.deltas, strict=True)),
+                "best": [run_id for run_id, is_best in zip(ids, row.best, strict=True) if is_best],
+            }
+            for row in comparison.metrics
         ],
     }
 

@@ -70,7 +70,7 @@ def table_to_pandas(table: pa.Table) -> pd.DataFrame:
     except ImportError as error:
         raise missing_extra("pandas") from error
     # The copy is for the caller, who may assign to it: blocks that share memory with Arrow are read-only.
-    return table.to_pandas(split_blocks=True).copy()
+    return table.to_pandas(split_blocks=True, date_as_object=False).copy()
 
 
 def table_to_polars(table: pa.Table) -> pl.DataFrame:

@@ -1,0 +1,105 @@
+"""Comparison, groups and dashboards as users call them, and what they draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+import localtrack
+from localtrack import Store
+from localtrack.errors import InvalidInputError, NotFoundError
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store.open(tmp_path_factory.mktemp("analysis") / "store") as store:
+        for experiment, lr in (("a", 0.1), ("b", 0.2)):
+            for seed in range(3):
+                with store.start_run(experiment, context=False, tags={"mlflow.user": f"user{seed}"}) as run:
+                    run.log_params({"lr": lr, "seed": seed})
+                    for step in range(3):
+                        run.log_metrics({"loss": lr + seed + 1 / (step + 1)}, step=step)
+        yield store
+
+
+def test_runs_are_compared_by_id_or_as_a_search_found_them(store: Store) -> None:
+    page = store.search_runs(order_by=["metrics.loss"])
+    comparison = store.compare(page)
+    assert comparison.run_ids == [row.info.run_id for row in page]
+    assert comparison.metrics[0].best.index(True) == 0
+    assert store.compare([row.to_run() for row in page]) == store.compare(comparison.run_ids) == comparison
+    with pytest.raises(NotFoundError):
+        store.compare(["0" * 32])
+    with pytest.raises(InvalidInputError):
+        store.compare(comparison.run_ids[0])
+
+
+def test_groups_and_figures_take_the_scope_of_a_search(store: Store) -> None:
+    frame = store.group_runs()
+    assert frame.columns[:2] == ["params.lr", "runs"]
+    assert [(row["params.lr"], row["runs"], row["metrics.loss.count"]) for row in frame] == [
+        ("0.1", 3, 3),
+        ("0.2", 3, 3),
+    ]
+    assert len(store.group_runs(experiment_names=["a"])) == 1
+    assert len(store.group_runs(experiment_names=["nothing"])) == 0
+    assert [row["runs"] for row in store.group_runs("params.lr = 0.2")] == [3]
+    (best,) = store.best_per_day("loss")
+    assert best["metrics.loss"] == pytest.approx(0.1 + 1 / 3)
+    (best,) = store.best_per_day("loss", experiment_names=["b"], direction="max")
+    assert best["metrics.loss"] == pytest.approx(0.2 + 2 + 1 / 3)
+    assert [row["runs"] for row in store.runs_per_day()] == [2, 2, 2]
+    assert [row["user"] for row in store.runs_per_day(user="user1")] == ["user1"]
+    assert [row["runs"] for row in store.runs_per_month("metrics.loss < 1")] == [2]
+    with pytest.raises(InvalidInputError):
+        store.best_per_day("loss", "metrics.loss <")
+
+
+def test_deleted_runs_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        with store.start_run(context=False) as run:
+            run.log_metric("loss", 1.0)
+        store.delete_run(run.run_id)
+        assert len(store.best_per_day("loss")) == len(store.runs_per_day()) == len(store.group_runs()) == 0
+        assert len(store.best_per_day("loss", run_view_type=localtrack.ViewType.ALL)) == 1
+
+
+def test_charts_are_drawn_without_a_window(store: Store, tmp_path: Path) -> None:
+    ids = [row.info.run_id for row in store.search_runs()]
+    for number, chart in enumerate(
+        [
+            store.best_per_day("loss"),
+            store.runs_per_day(),
+            store.runs_per_month(),
+            store.align_histories(ids, "loss"),
+            store.best_per_day("loss", "metrics.loss > 99"),
+            store.runs_per_day("metrics.loss > 99"),
+            store.runs_per_month("metrics.loss > 99"),
+            store.align_histories([], "loss"),
+        ]
+    ):
+        figure = chart.plot()
+        figure.savefig(tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+    figure = Figure()
+    axes = figure.add_subplot()
+    assert store.runs_per_day().plot(axes) is figure
+    assert axes.get_ylabel() == "runs"
+    assert len(axes.patches) == 3  # a day of three users
+    assert store.align_histories(ids, "loss").plot().axes[0].lines[0].get_xydata().shape == (3, 2)
+
+
+def test_the_fluent_functions_ask_the_active_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALTRACK_TRACKING_URI", store.uri)
+    localtrack.set_tracking_uri(store.uri)
+    ids = [row.info.run_id for row in store.search_runs()]
+    assert localtrack.compare(ids).run_ids == ids
+    assert len(localtrack.group_runs(experiment_names=["a"], metrics=["loss"])) == 1
+    assert len(localtrack.best_per_day("loss", days=None)) == len(localtrack.runs_per_month()) == 1
+    assert len(localtrack.runs_per_day(user="user0")) == 1
+    assert localtrack.metric_history(ids[0], "loss").num_rows == 3
+    assert localtrack.align_histories(ids, "loss", by="elapsed", interval=1_000).columns[0] == "elapsed_ms"
+    assert list(localtrack.sql("SELECT count(*) AS n FROM runs")) == [{"n": 6}]
