@@ -56,6 +56,11 @@ class ErrorCode(enum.StrEnum):
     SYNC_FAILED = "sync_failed"
     INVALID_SQL = "invalid_sql"
     MODEL_NOT_FOUND = "model_not_found"
+    SYNC_REFUSED = "sync_refused"
+    SYNC_DENIED = "sync_denied"
+    SYNC_UNSURE = "sync_unsure"
+    SYNC_UNREACHABLE = "sync_unreachable"
+    SYNC_INCOMPLETE = "sync_incomplete"
 
 
 class LocaltrackError(Exception):

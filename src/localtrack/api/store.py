@@ -16,6 +16,7 @@ from localtrack.api.store_cleanup import CleanupCalls
 from localtrack.api.store_histories import HistoryCalls
 from localtrack.api.store_import import ImportCalls
 from localtrack.api.store_models import ModelCalls
+from localtrack.api.store_sync import SyncCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
@@ -38,7 +39,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 
-class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls, ImportCalls):
+class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls, ImportCalls, SyncCalls):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.

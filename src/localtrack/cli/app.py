@@ -26,6 +26,7 @@ from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
 from localtrack.cli.commands.show import show
 from localtrack.cli.commands.sql import sql
+from localtrack.cli.commands.sync import sync
 from localtrack.cli.commands.unlock import unlock
 from localtrack.cli.commands.version import version
 from localtrack.cli.output import write_error
@@ -97,6 +98,7 @@ for command in (
     experiments,
     merge,
     import_command,
+    sync,
     seal,
     check,
     gc,

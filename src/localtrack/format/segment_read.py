@@ -85,14 +85,16 @@ class SegmentFile:
         with _decoding():
             self._file = pq.ParquetFile(source, metadata=metadata, read_dictionary=["key"])
 
-    def may_hold(self, group: int, *, key: str | None, from_number: int) -> bool:
+    def may_hold(self, group: int, *, key: str | None, from_number: int, below_number: int | None = None) -> bool:
         """Tell whether the statistics of a row group leave room for such points."""
         metadata = self._file.metadata.row_group(group)
         keys: Any = metadata.column(0).statistics
         numbers: Any = metadata.column(1).statistics
         if key is not None and keys is not None and keys.min is not None and not keys.min <= key <= keys.max:
             return False
-        return not (numbers is not None and numbers.max is not None and numbers.max < from_number)
+        if numbers is None or numbers.max is None:
+            return True
+        return not (numbers.max < from_number or (below_number is not None and numbers.min >= below_number))
 
     def read_group(self, group: int) -> pa.Table:
         """Return one row group as a table of `segment_schema()`."""

@@ -76,6 +76,10 @@ class RunReading(FolderReading[RunLog, RunState]):
                 self._load(self.storage.entries(self.folder))
         raise StorageError(f"The folder {self.storage.path(self.folder)} changes faster than it can be read.")
 
+    def load_again(self) -> None:
+        """List and read the folder anew, as after a file vanished because it was sealed."""
+        self._load(self.storage.entries(self.folder))
+
     def chunk_points(self, writer: str) -> list[tuple[int, PointColumns]]:
         """Return the number of the first point, and the points, of each chunk that no sound segment covers."""
         covered = {n for _, info in self.sound_segments(writer) for n in range(info.chunks[0], info.chunks[1] + 1)}

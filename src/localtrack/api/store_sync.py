@@ -1,0 +1,169 @@
+"""Pushing runs to a remote, as users call it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import InvalidInputError
+from localtrack.store.catalog import Catalog
+from localtrack.store.site import Site
+from localtrack.types import STATUSES, ViewType
+
+if TYPE_CHECKING:
+    from localtrack.sync.push import Push, PushProgress
+    from localtrack.sync.report import PushReport
+
+
+class SyncCalls:
+    """What a `Store` offers for remotes."""
+
+    _site: Site
+    _catalog: Catalog
+
+    def sync(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        filter_string: str | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_ids: Iterable[str] | None = None,
+        statuses: Iterable[str] | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        prefix: str = "",
+        rename: Mapping[str, str] | None = None,
+        every: int = 1,
+        max_points: int | None = None,
+        skip_artifacts: bool = False,
+        artifacts: Iterable[str] = (),
+        exclude_artifacts: Iterable[str] = (),
+        max_artifact_bytes: int | None = None,
+        dead_runs: str = "leave",
+        deletions: bool = False,
+        dry_run: bool = False,
+        workers: int = 4,
+        progress: Callable[[PushProgress], None] | None = None,
+    ) -> PushReport:
+        """Push runs to an MLflow Tracking server or a Databricks workspace, exactly once.
+
+        A push can be repeated: it sends what is new. One that was cut short, in whatever way, is completed by the next.
+
+        Args:
+            to: `http(s)://…`, `databricks` or `databricks://profile`.
+            filter_string: Only runs that match, as in `search_runs`.
+            experiment_names: Only runs of these.
+            run_ids: Only these.
+            statuses: Only runs of these statuses.
+            since_ms: Only runs that started then or later; milliseconds since 1970, UTC.
+            until_ms: Only runs that started before.
+            prefix: Put before each experiment's name.
+            rename: Experiment name here → name there; wins over `prefix`.
+            every: Send each n-th point of a metric; and its last, least and greatest once the run has ended.
+            max_points: Send about so many points of a metric at most.
+            skip_artifacts: Leave artifacts here.
+            artifacts: Only those whose path matches one of these globs.
+            exclude_artifacts: Not those whose path matches one of these globs.
+            max_artifact_bytes: Not those that are larger.
+            dead_runs: `leave` runs RUNNING whose process died, or report them as `killed`.
+            deletions: Delete and restore there what is deleted and restored here.
+            dry_run: Change nothing; only say what would be done, in `plan` and `losses` of the report.
+            workers: How many runs are sent at once.
+            progress: Called after each run.
+
+        Raises:
+            LockedError: Another process pushes to this target.
+            SyncError: The target cannot be reached, or refuses everything.
+
+        Durability: what the report says was sent was read back from the target.
+        """
+        push = self.plan_sync(
+            to,
+            filter_string=filter_string,
+            experiment_names=experiment_names,
+            run_ids=run_ids,
+            statuses=statuses,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            prefix=prefix,
+            rename=rename,
+            every=every,
+            max_points=max_points,
+            skip_artifacts=skip_artifacts,
+            artifacts=artifacts,
+            exclude_artifacts=exclude_artifacts,
+            max_artifact_bytes=max_artifact_bytes,
+            dead_runs=dead_runs,
+            deletions=deletions,
+            workers=workers,
+            progress=progress,
+        )
+        if dry_run:
+            return push.dry_run()[1]
+        return push.run()
+
+    def plan_sync(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        filter_string: str | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_ids: Iterable[str] | None = None,
+        statuses: Iterable[str] | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        prefix: str = "",
+        rename: Mapping[str, str] | None = None,
+        every: int = 1,
+        max_points: int | None = None,
+        skip_artifacts: bool = False,
+        artifacts: Iterable[str] = (),
+        exclude_artifacts: Iterable[str] = (),
+        max_artifact_bytes: int | None = None,
+        dead_runs: str = "leave",
+        deletions: bool = False,
+        workers: int = 4,
+        progress: Callable[[PushProgress], None] | None = None,
+    ) -> Push:
+        """Return a push that has not begun: its target is resolved, nothing is sent. Arguments as for `sync`."""
+        from localtrack.sync.options import ArtifactChoice, Naming, PushOptions, Selection, Thinning
+        from localtrack.sync.push import Push
+        from localtrack.sync.target import resolve_target
+
+        if dead_runs not in ("leave", "killed"):
+            raise InvalidInputError(f"dead_runs={dead_runs!r} is not known.", hint="Use 'leave' or 'killed'.")
+        wanted_statuses = None if statuses is None else frozenset(statuses)
+        for status in wanted_statuses or ():
+            if status not in STATUSES:
+                raise InvalidInputError(f"{status!r} is not a status.", hint=f"Use one of {', '.join(STATUSES)}.")
+        experiment_ids = None
+        if experiment_names is not None:
+            experiment_ids = frozenset(self._experiment_id(name) for name in experiment_names)
+        chosen = None if run_ids is None else frozenset(run_ids)
+        if filter_string:
+            matching = frozenset(self._matching_ids(filter_string))
+            chosen = matching if chosen is None else chosen & matching
+        options = PushOptions(
+            selection=Selection(chosen, experiment_ids, wanted_statuses, since_ms, until_ms),
+            naming=Naming(prefix, dict(rename or {})),
+            thinning=Thinning(every, max_points),
+            artifacts=ArtifactChoice(skip_artifacts, tuple(artifacts), tuple(exclude_artifacts), max_artifact_bytes),
+            dead_runs="killed" if dead_runs == "killed" else "leave",
+            does_delete=deletions,
+            workers_count=max(workers, 1),
+        )
+        return Push(self._site, self._catalog, resolve_target(os.fspath(to)), options, progress=progress)
+
+    def _experiment_id(self, name: str) -> str:
+        from localtrack.errors import ErrorCode, NotFoundError
+
+        experiment = self._catalog.find_by_name(name)
+        if experiment is None:
+            raise NotFoundError(f"There is no experiment named {name!r}.", code=ErrorCode.EXPERIMENT_NOT_FOUND)
+        return experiment.experiment_id
+
+    def _matching_ids(self, filter_string: str) -> Iterable[str]:
+        search: Any = self
+        page = search.search_runs(filter_string=filter_string, max_results=None, run_view_type=ViewType.ALL)
+        return [row.info.run_id for row in page]

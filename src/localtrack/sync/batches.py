@@ -1,0 +1,103 @@
+"""Bodies of log-batch requests: by count and by bytes, never with half a point. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from localtrack.sync.distinct import to_target_value
+from localtrack.sync.limits import Limits
+
+
+class SentPoint(NamedTuple):
+    """One point on its way."""
+
+    number: int
+    key: str
+    timestamp_ms: int
+    step: int
+    value: float
+    """As the target keeps it."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One log-batch request."""
+
+    points: Sequence[SentPoint] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def plan_batches(
+    run_id: str,
+    limits: Limits,
+    *,
+    points: Sequence[SentPoint] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Batch]:
+    """Yield the requests that bring these to a run, points in their order; the first ones carry params and tags, too.
+
+    Args:
+        run_id: On the target.
+        limits: Of the target.
+        points: In the order of their numbers.
+        params: To log.
+        tags: To set.
+    """
+    open_params, open_tags = list((params or {}).items()), list((tags or {}).items())
+    start = 0
+    while start < len(points) or open_params or open_tags:
+        some_params = dict(open_params[: limits.batch_params_count])
+        some_tags = dict(open_tags[: limits.batch_tags_count])
+        room = min(limits.batch_metrics_count, limits.batch_entities_count - len(some_params) - len(some_tags))
+        batch = Batch(points[start : start + room], some_params, some_tags)
+        _shrink(run_id, batch, limits)
+        del open_params[: len(batch.params)], open_tags[: len(batch.tags)]
+        start += len(batch.points)
+        yield batch
+
+
+def _shrink(run_id: str, batch: Batch, limits: Limits) -> None:
+    """Give the batch its body, leaving out from the end what makes it too large."""
+    while True:
+        batch.body = encode_batch(run_id, batch)
+        count = len(batch.points) + len(batch.params) + len(batch.tags)
+        if len(batch.body) <= limits.batch_bytes or count <= 1:
+            return
+        if len(batch.points) > 1 or (batch.points and (batch.params or batch.tags)):
+            batch.points = batch.points[: len(batch.points) // 2]
+        elif batch.tags:
+            batch.tags = dict(list(batch.tags.items())[: len(batch.tags) // 2])
+        else:
+            batch.params = dict(list(batch.params.items())[: len(batch.params) // 2])
+
+
+def encode_batch(run_id: str, batch: Batch) -> bytes:
+    """Return the JSON body."""
+    import orjson
+
+    document: dict[str, Any] = {"run_id": run_id}
+    if batch.points:
+        document["metrics"] = [
+            {"key": key, "value": encode_metric_value(value), "timestamp": timestamp_ms, "step": step}
+            for _, key, timestamp_ms, step, value in batch.points
+        ]
+    if batch.params:
+        document["params"] = [{"key": key, "value": value} for key, value in batch.params.items()]
+    if batch.tags:
+        document["tags"] = [{"key": key, "value": value} for key, value in batch.tags.items()]
+    return orjson.dumps(document)
+
+
+def encode_metric_value(value: float) -> float | str:
+    """Return a value as MLflow's JSON has it."""
+    return value if value == value else "NaN"
+
+
+def decode_metric_value(value: Any) -> float:
+    """Return a value of MLflow's JSON as a target keeps it."""
+    return to_target_value(float(value))

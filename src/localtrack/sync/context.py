@@ -1,0 +1,38 @@
+"""What all parts of one push share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from localtrack.sync.ledger_file import LedgerFile
+from localtrack.sync.limits import Limits
+from localtrack.sync.options import PushOptions
+from localtrack.sync.source import Source
+from localtrack.sync.tracking import Tracking
+
+
+class StoppedError(Exception):
+    """The push was asked to stop; what was sent is in the ledger."""
+
+
+@dataclass(slots=True)
+class PushContext:
+    """One push while it goes on. Thread-safe as far as threads change it: dicts by single assignments."""
+
+    source: Source
+    tracking: Tracking
+    ledger: LedgerFile
+    limits: Limits
+    options: PushOptions
+    store_id: str
+    experiments: dict[str, str] = field(default_factory=dict)
+    """Local experiment id → remote one."""
+    remote_ids: dict[str, str] = field(default_factory=dict)
+    """Local run id → remote one, as far as it is known."""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def require_going(self) -> None:
+        """Raise `StoppedError` if the push was asked to stop."""
+        if self.stop.is_set():
+            raise StoppedError

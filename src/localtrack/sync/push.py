@@ -1,0 +1,450 @@
+"""Runs a plan: experiments first, then runs side by side, each verified before it counts as done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Final
+
+from localtrack.errors import ErrorCode, LocaltrackError, SyncError
+from localtrack.store.catalog import Catalog
+from localtrack.store.site import Site
+from localtrack.sync.answers import UnreachableError
+from localtrack.sync.asking import digest_metrics, remote_metrics
+from localtrack.sync.context import PushContext, StoppedError
+from localtrack.sync.http import Http
+from localtrack.sync.ledger import RunEntry
+from localtrack.sync.ledger_file import LedgerFile
+from localtrack.sync.options import PushOptions
+from localtrack.sync.plan import DeleteRun, EnsureExperiment, LinkParent, Plan, SendRun, plan_push
+from localtrack.sync.report import PushReport, RunOutcome
+from localtrack.sync.run_push import RunPush, SentRun, choose_remote
+from localtrack.sync.source import LocalRun, Source, state_digest
+from localtrack.sync.target import Target
+from localtrack.sync.tracking import Tracking
+from localtrack.sync.translation import MLFLOW_PARENT_TAG
+from localtrack.sync.verify import compare_runs, read_remote_runs, search_by_ids
+
+_CLAIM_COUNT: Final = 100
+"""So many runs are claimed with one sync to the disk."""
+_VERIFY_COUNT: Final = 200
+"""So many runs are verified together."""
+
+Progress = Callable[["PushProgress"], None]
+
+
+class PushProgress:
+    """How far a push is."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.runs_count = len(plan.sends)
+        self.runs_done = 0
+        self.points_count = plan.points_count
+        self.points_sent = 0
+        self.last: RunOutcome | None = None
+        """The run that was just finished."""
+
+
+class Push:
+    """One push to one target.
+
+    Args:
+        site: The store, only read but for the ledger.
+        catalog: Its experiments.
+        target: Where to.
+        options: What was asked for.
+        progress: Told after each run.
+    """
+
+    def __init__(
+        self, site: Site, catalog: Catalog, target: Target, options: PushOptions, *, progress: Progress | None = None
+    ) -> None:
+        self.site = site
+        self.target = target
+        self.options = options
+        self.source = Source(site, catalog)
+        self.report = PushReport(target.shown, target.identity)
+        self.stop = threading.Event()
+        """Set it, from any thread, and the push ends after the requests that are under way."""
+        self._progress = progress
+        self._names = {
+            experiment_id: target.experiment_name(options.naming.remote_name(name))
+            for experiment_id, name in self.source.experiment_names().items()
+        }
+
+    def dry_run(self) -> tuple[Plan, PushReport]:
+        """Return what `run` would do, as far as it can be told without asking the target."""
+        ledger = LedgerFile(self.site, self.target.key)
+        plan = self._plan(ledger)
+        self.report.is_dry_run = True
+        self._take_plan(plan)
+        return plan, self.report
+
+    def run(self) -> PushReport:
+        """Push.
+
+        Raises:
+            LockedError: Another process pushes to this target.
+            SyncError: The target cannot be reached or refuses everything. What a single run met is in the report.
+        """
+        began_s = time.monotonic()
+        http = Http(
+            self.target.connection,
+            patience=self.options.patience,
+            requests_per_s=self.target.limits.requests_per_s,
+            connections_count=self.options.workers_count + 1,
+            is_compressed=self.options.is_compressed,
+            sleep=self._sleep,
+        )
+        ledger = LedgerFile(self.site, self.target.key)
+        try:
+            self.report.identity = self.target.identify(http)
+            with ledger.hold():
+                plan = self._plan(ledger)
+                self._take_plan(plan)
+                self._run(plan, ledger, Tracking(http))
+        finally:
+            http.close()
+            self.report.requests_count = http.traffic.requests_count
+            self.report.sent_bytes = http.traffic.sent_bytes
+            self.report.throttled_count = http.throttled_count
+            self.report.duration_s = time.monotonic() - began_s
+        return self.report
+
+    def _sleep(self, seconds: float) -> None:
+        self.stop.wait(seconds)
+
+    # -- planning
+
+    def _plan(self, ledger: LedgerFile) -> Plan:
+        chosen, unchanged_count = self._choose(ledger)
+        for run in chosen:
+            if run.experiment_id not in self._names:
+                self._names[run.experiment_id] = self.target.experiment_name(
+                    self.options.naming.remote_name(run.state.experiment_name)
+                )
+        return plan_push(
+            chosen,
+            ledger.state,
+            self.target.limits,
+            self.options,
+            store_id=self.site.document.store_id,
+            experiment_names=self._names,
+            unchanged_count=unchanged_count,
+        )
+
+    def _choose(self, ledger: LedgerFile) -> tuple[list[LocalRun], int]:
+        """Return the chosen runs of which something may be new, and how many are as the ledger says."""
+        selection = self.options.selection
+        known = {entry.done["folder"]: entry for entry in ledger.state.runs.values() if entry.done}
+        fingerprint = self._fingerprint
+        chosen: list[LocalRun] = []
+        unchanged_count = 0
+        for folder in self.source.iter_folders():
+            entry = known.get(folder)
+            if entry is not None and not entry.is_claimed and self._is_as_before(folder, entry, fingerprint):
+                done = entry.done
+                unchanged_count += selection.takes(
+                    run_id=done["run"], experiment_id=done["local"], status=done["status"], start_ms=done["start_ms"]
+                )
+                continue
+            run = self.source.describe(folder, with_artifacts=not self.options.artifacts.is_skipped)
+            if run is not None and selection.takes(
+                run_id=run.run_id, experiment_id=run.experiment_id, status=run.status, start_ms=run.start_ms
+            ):
+                chosen.append(run)
+        return chosen, unchanged_count
+
+    @property
+    def _fingerprint(self) -> str:
+        return state_digest(self.options.fingerprint)
+
+    def _is_as_before(self, folder: str, entry: RunEntry, fingerprint: str) -> bool:
+        done = entry.done
+        return (
+            done["options"] == fingerprint
+            and done["signature"] == self.source.signature(folder)
+            and done["deleted_here"] == self.source.is_deleted(done["run"], done["local"])
+            and not (self.options.dead_runs == "killed" and done["status"] not in ("FINISHED", "FAILED", "KILLED"))
+        )
+
+    def _take_plan(self, plan: Plan) -> None:
+        self.report.unchanged_count = plan.skipped.get("unchanged", 0)
+        self.report.skipped = {why: count for why, count in plan.skipped.items() if why != "unchanged"}
+        self.report.losses = list(plan.losses)
+        self.report.plan = {
+            "experiments": [op.name for op in plan.operations if isinstance(op, EnsureExperiment)],
+            "runs": len(plan.sends),
+            "new_runs": sum(not send.is_known for send in plan.sends),
+            "points": plan.points_count,
+            "artifacts": 0 if self.options.artifacts.is_skipped else sum(s.run.artifacts_count for s in plan.sends),
+            "requests": plan.requests_count,
+            "bytes": plan.bytes_count,
+            "expected_s": round(plan.expected_s, 1),
+        }
+
+    # -- running
+
+    def _run(self, plan: Plan, ledger: LedgerFile, tracking: Tracking) -> None:
+        context = PushContext(
+            self.source,
+            tracking,
+            ledger,
+            self.target.limits,
+            self.options,
+            self.site.document.store_id,
+            stop=self.stop,
+        )
+        for run_id, entry in ledger.state.runs.items():
+            if entry.remote_id is not None:
+                context.remote_ids[run_id] = entry.remote_id
+        self._ensure_experiments(plan, context)
+        adopted = self._find_known(plan.sends, context)
+        for deletion in (op for op in plan.operations if isinstance(op, DeleteRun)):
+            self._delete(deletion, context)
+        self._send_all(plan.sends, adopted, context, PushProgress(plan))
+        if not context.stop.is_set():
+            self._link_children(plan, context)
+
+    def _ensure_experiments(self, plan: Plan, context: PushContext) -> None:
+        for operation in plan.operations:
+            if not isinstance(operation, EnsureExperiment):
+                continue
+            remote = context.tracking.find_experiment(operation.name)
+            if remote is None:
+                self.target.prepare_experiment(context.tracking.http, operation.name)
+                context.tracking.create_experiment(operation.name)
+                remote = context.tracking.find_experiment(operation.name)
+                if remote is None:
+                    raise SyncError(f"The target made the experiment {operation.name!r}, and does not find it.")
+            if remote.get("lifecycle_stage") == "deleted":
+                if not self.options.does_delete:
+                    raise SyncError(
+                        f"The experiment {operation.name!r} is deleted on the target.",
+                        code=ErrorCode.EXPERIMENT_DELETED,
+                        hint="Restore it there, push with --deletions, or push to another name with --rename.",
+                    )
+                context.tracking.restore_experiment(str(remote["experiment_id"]))
+            remote_id = str(remote["experiment_id"])
+            context.experiments[operation.experiment_id] = remote_id
+            self.report.experiments[operation.name] = remote_id
+            self._tag_experiment(operation, remote, context)
+
+    def _tag_experiment(self, operation: EnsureExperiment, remote: Mapping[str, Any], context: PushContext) -> None:
+        """Set the experiment's tags that differ."""
+        there = {row["key"]: row.get("value", "") for row in remote.get("tags", [])}
+        experiment = self.source.edits.experiments.get(operation.experiment_id)
+        wanted = dict(experiment.tags) if experiment is not None else {}
+        if "localtrack.experiment_id" not in there:
+            wanted["localtrack.experiment_id"] = operation.experiment_id
+            if experiment is not None and experiment.created_ms is not None:
+                wanted["localtrack.created_ms"] = str(experiment.created_ms)
+        for key, value in wanted.items():
+            if there.get(key) != value and key not in self.target.limits.refused_tags:
+                context.tracking.set_experiment_tag(str(remote["experiment_id"]), key, value)
+
+    def _find_known(self, sends: Sequence[SendRun], context: PushContext) -> dict[str, dict[str, Any]]:
+        """Return runs that are on the target although the ledger does not know: it was lost, or another copy sent."""
+        found: dict[str, dict[str, Any]] = {}
+        by_experiment: dict[str, list[str]] = {}
+        for send in sends:
+            if not send.is_known:
+                by_experiment.setdefault(context.experiments[send.run.experiment_id], []).append(send.run.run_id)
+        for experiment, run_ids in by_experiment.items():
+            for run_id, candidates in search_by_ids(context, experiment, run_ids).items():
+                remote = choose_remote(candidates)
+                if remote is not None:
+                    found[run_id] = remote
+                    context.remote_ids[run_id] = str(remote["info"]["run_id"])
+        return found
+
+    def _delete(self, operation: DeleteRun, context: PushContext) -> None:
+        run = operation.run
+        context.tracking.delete_run(operation.remote_id)
+        entry = context.ledger.state.runs[run.run_id]
+        if entry.done:
+            context.ledger.append(
+                "done",
+                {**entry.done, "deleted": True, "deleted_here": True, "signature": run.signature},
+            )
+        self.report.runs.append(RunOutcome(run.run_id, "sent", operation.remote_id, reason="deleted on the target"))
+
+    def _send_all(
+        self,
+        sends: Sequence[SendRun],
+        adopted: Mapping[str, dict[str, Any]],
+        context: PushContext,
+        progress: PushProgress,
+    ) -> None:
+        pool = ThreadPoolExecutor(self.options.workers_count, thread_name_prefix="localtrack-sync")
+        try:
+            waiting: list[SentRun] = []
+            for first in range(0, len(sends), _CLAIM_COUNT):
+                group = sends[first : first + _CLAIM_COUNT]
+                context.ledger.append("claim", [send.run.run_id for send in group], is_durable=True)
+                for sent in self._send_group(pool, group, adopted, context, progress):
+                    waiting.append(sent)
+                    if len(waiting) >= _VERIFY_COUNT:
+                        self._verify(waiting, context, progress)
+                        waiting = []
+            self._verify(waiting, context, progress)
+        except UnreachableError as error:
+            context.stop.set()
+            self.report.failure = str(error)
+        except StoppedError:
+            self.report.is_interrupted = True
+        except BaseException:
+            context.stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _send_group(
+        self,
+        pool: ThreadPoolExecutor,
+        group: Sequence[SendRun],
+        adopted: Mapping[str, dict[str, Any]],
+        context: PushContext,
+        progress: PushProgress,
+    ) -> Iterator[SentRun]:
+        """Send runs side by side, a child not before its parent is there; yield each that was sent."""
+        open_sends = list(group)
+        running: dict[Future[SentRun], SendRun] = {}
+        in_group = {send.run.run_id for send in group}
+        while open_sends or running:
+            started: list[SendRun] = []
+            for send in open_sends:
+                if len(running) >= self.options.workers_count:
+                    break
+                parent_id = send.run.parent_id
+                if parent_id in in_group and parent_id != send.run.run_id and parent_id not in context.remote_ids:
+                    continue
+                entry = context.ledger.state.runs.get(send.run.run_id) or RunEntry()
+                work = RunPush(context, send.run, entry, remote=adopted.get(send.run.run_id))
+                running[pool.submit(work.run)] = send
+                started.append(send)
+            for send in started:
+                open_sends.remove(send)
+            if not running:
+                # A parent failed, or runs name each other as parents: the others go without.
+                in_group -= {send.run.parent_id for send in open_sends if send.run.parent_id}
+                continue
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                send = running.pop(future)
+                try:
+                    yield future.result()
+                except (StoppedError, UnreachableError):
+                    raise
+                except LocaltrackError as error:
+                    self._finish(RunOutcome(send.run.run_id, "failed", reason=str(error)), progress)
+                    in_group.discard(send.run.run_id)
+                    if isinstance(error, SyncError) and error.code == ErrorCode.SYNC_DENIED:
+                        raise
+
+    def _verify(self, sent: Sequence[SentRun], context: PushContext, progress: PushProgress) -> None:
+        """Compare runs with the target; what differs is sent once more, asking for every point."""
+        if not sent:
+            return
+        remote, doubled = read_remote_runs(context, sent)
+        differences = compare_runs(context, sent, remote)
+        again: list[SentRun] = []
+        for run in sent:
+            run_id = run.local.run_id
+            if run_id not in doubled and not differences[run_id]:
+                self._note_done(run, remote[run_id], context, progress)
+                continue
+            try:
+                again.append(self._mend(run, remote.get(run_id), context, is_doubled=run_id in doubled))
+            except (StoppedError, UnreachableError):
+                raise
+            except LocaltrackError as error:
+                self._finish(RunOutcome(run_id, "failed", run.remote_id, reason=str(error)), progress)
+        if not again:
+            return
+        remote, doubled = read_remote_runs(context, again)
+        differences = compare_runs(context, again, remote)
+        for run in again:
+            problems = differences[run.local.run_id]
+            if run.local.run_id in doubled:
+                problems = [*problems, "the target has it twice"]
+            if problems:
+                reason = "after it was sent, " + "; ".join(problems[:5]) + "."
+                self._finish(RunOutcome(run.local.run_id, "failed", run.remote_id, reason=reason), progress)
+            else:
+                self._note_done(run, remote[run.local.run_id], context, progress)
+
+    def _mend(
+        self, run: SentRun, remote: Mapping[str, Any] | None, context: PushContext, *, is_doubled: bool
+    ) -> SentRun:
+        """Send a run again, asking for each point whether it is there.
+
+        Two pushers may have made the same run: all of them choose the same one, and delete the others.
+        """
+        if not is_doubled:
+            return RunPush(context, run.local, RunEntry(remote_id=run.remote_id), remote=remote, is_exact=True).run()
+        assert remote is not None
+        kept_id = str(remote["info"]["run_id"])
+        for other in search_by_ids(context, run.experiment, [run.local.run_id]).get(run.local.run_id, []):
+            other_id = str(other["info"]["run_id"])
+            if other_id != kept_id and other["info"].get("lifecycle_stage") != "deleted":
+                context.tracking.delete_run(other_id)
+                self.report.notes.append(f"Run {run.local.run_id} was there twice; {other_id} was deleted there.")
+        context.remote_ids[run.local.run_id] = kept_id
+        return RunPush(context, run.local, RunEntry(), remote=remote, is_exact=True).run()
+
+    def _note_done(self, run: SentRun, remote: Mapping[str, Any], context: PushContext, progress: PushProgress) -> None:
+        local, translation = run.local, run.translation
+        context.ledger.append(
+            "done",
+            {
+                "run": local.run_id,
+                "remote": run.remote_id,
+                "experiment": run.experiment,
+                "local": local.experiment_id,
+                "folder": local.folder,
+                "signature": run.signature,
+                "positions": {writer: list(position) for writer, position in run.positions.items()},
+                "thin": self.options.thinning.fingerprint,
+                "options": self._fingerprint,
+                "status": local.status,
+                "start_ms": local.start_ms,
+                "tags": sorted(translation.tags),
+                "artifacts": run.artifacts,
+                "seen": digest_metrics(remote_metrics(remote).items()),
+                "deleted_here": local.is_deleted,
+                "deleted": False,
+                **({"orphan_of": translation.parent_id} if translation.is_parent_missing else {}),
+            },
+        )
+        self.report.losses += [loss for loss in run.losses if loss not in self.report.losses]
+        self._finish(RunOutcome(local.run_id, "sent", run.remote_id, run.points_sent, len(run.artifacts)), progress)
+
+    def _finish(self, outcome: RunOutcome, progress: PushProgress) -> None:
+        self.report.runs.append(outcome)
+        self.report.points_sent += outcome.points_sent
+        self.report.artifacts_sent += outcome.artifacts_sent
+        progress.runs_done += 1
+        progress.points_sent += outcome.points_sent
+        progress.last = outcome
+        if self._progress is not None:
+            self._progress(progress)
+
+    def _link_children(self, plan: Plan, context: PushContext) -> None:
+        """Set the parent of children that came to the target before their parent."""
+        import orjson
+
+        for operation in plan.operations:
+            if not isinstance(operation, LinkParent):
+                continue
+            entry = context.ledger.state.runs[operation.run_id]
+            parent = context.remote_ids.get(entry.done["orphan_of"])
+            if parent is None:
+                continue
+            tags = [{"key": MLFLOW_PARENT_TAG, "value": parent}]
+            context.tracking.log_batch(orjson.dumps({"run_id": operation.remote_id, "tags": tags}), has_metrics=False)
+            done = {key: value for key, value in entry.done.items() if key != "orphan_of"}
+            done["tags"] = sorted({*done["tags"], MLFLOW_PARENT_TAG})
+            context.ledger.append("done", done)

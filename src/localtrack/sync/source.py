@@ -1,0 +1,135 @@
+"""The runs of a store as a push sees them: cheaply, to tell what is new, and whole, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localtrack.format.edits import EditsState
+from localtrack.format.layout import ARTIFACTS, parse_run_file
+from localtrack.format.run_fold import RunState
+from localtrack.store.artifacts import iter_files
+from localtrack.store.catalog import Catalog
+from localtrack.store.liveness import judge_run
+from localtrack.store.run_reading import RunReading, list_run_folders, read_folder
+from localtrack.store.site import Site
+from localtrack.sync.translation import MLFLOW_PARENT_TAG
+from localtrack.types import TERMINAL_STATUSES, Finding, Liveness
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRun:
+    """What a plan needs to know of a run of the store."""
+
+    run_id: str
+    folder: str
+    signature: str
+    """Changes when something in the run's folder, or its life cycle, changes. Taken before the rest was read."""
+    experiment_id: str
+    status: str
+    start_ms: int
+    parent_id: str | None
+    liveness: Liveness
+    is_deleted: bool
+    points_count: int
+    keys_count: int
+    params_count: int
+    params_bytes: int
+    tags_count: int
+    artifacts_count: int
+    artifacts_bytes: int
+    state: RunState
+
+
+class Source:
+    """One store, only read."""
+
+    def __init__(self, site: Site, catalog: Catalog) -> None:
+        self.site = site
+        self.catalog = catalog
+        self.edits: EditsState = catalog.read()
+        self.findings: list[Finding] = []
+
+    def iter_folders(self) -> Iterator[str]:
+        """Yield the folders that may hold a run, oldest day first."""
+        yield from list_run_folders(self.site.storage)
+
+    def signature(self, folder: str) -> str:
+        """Return a text that changes when a file of the run grows, comes or goes."""
+        parts = []
+        for entry in self.site.storage.entries(folder):
+            if entry.name == ARTIFACTS:
+                parts.append(f"{entry.name}:{entry.mtime_ms}")
+            elif parse_run_file(entry.name) is not None:
+                parts.append(f"{entry.name}:{entry.size}")
+        return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:20]
+
+    def is_deleted(self, run_id: str, experiment_id: str) -> bool:
+        """Return whether a run, or its experiment, is deleted here."""
+        return self.edits.is_run_deleted(run_id, experiment_id)
+
+    def read(self, folder: str) -> tuple[RunReading, str] | None:
+        """Return a run and its signature; None if there is none that can be read. What is damaged is noted."""
+        signature = self.signature(folder)
+        reading = read_folder(self.site.storage, folder)
+        if reading is None:
+            return None
+        if not reading.is_run or reading.is_newer:
+            self.findings += reading.findings
+            return None
+        tombstone = self.edits.tombstones.get(reading.state.run_id)
+        if tombstone is not None and tombstone.covers(reading.positions):
+            return None
+        return reading, signature
+
+    def describe(self, folder: str, *, with_artifacts: bool = True) -> LocalRun | None:
+        """Return what a plan needs to know of the run in a folder; None if there is none that can be read."""
+        found = self.read(folder)
+        if found is None:
+            return None
+        reading, signature = found
+        state = reading.state
+        files = list(iter_files(self.site.storage, folder)) if with_artifacts else []
+        liveness: Liveness = "ended"
+        if state.status not in TERMINAL_STATUSES:
+            liveness, _ = judge_run(reading, now_ms=self.site.clock())
+        folds = reading.folds
+        self.findings += reading.findings
+        return LocalRun(
+            run_id=state.run_id,
+            folder=folder,
+            signature=signature,
+            experiment_id=state.experiment_id,
+            status=state.status,
+            start_ms=state.start_ms,
+            parent_id=state.tags.get(MLFLOW_PARENT_TAG) or None,
+            liveness=liveness,
+            is_deleted=self.is_deleted(state.run_id, state.experiment_id),
+            points_count=sum(fold.count for fold in folds.values()),
+            keys_count=len(folds),
+            params_count=len(state.params),
+            params_bytes=sum(len(key) + len(value) for key, value in state.params.items()),
+            tags_count=len(state.tags),
+            artifacts_count=len(files),
+            artifacts_bytes=sum(file.file_size or 0 for file in files),
+            state=_slim(state),
+        )
+
+    def experiment_names(self) -> Mapping[str, str]:
+        """Return the shown name of each experiment."""
+        return {e.experiment_id: e.name for e in self.edits.experiments.values()}
+
+
+def _slim(state: RunState) -> RunState:
+    """Leave out what a plan does not look at, since it holds many runs at once."""
+    state.artifacts = {}
+    return state
+
+
+def state_digest(document: Any) -> str:
+    """Return a text that is equal for equal JSON documents."""
+    import orjson
+
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]

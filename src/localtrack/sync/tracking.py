@@ -1,0 +1,206 @@
+"""MLflow's REST API 2.0, as far as runs are brought there and back: one method per endpoint, JSON in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from localtrack.errors import SyncError
+from localtrack.sync.answers import RefusedError
+from localtrack.sync.http import Http
+
+_API: Final = "/api/2.0/mlflow"
+_HISTORY_PAGE_COUNT: Final = 25_000
+_BULK_RUNS_COUNT: Final = 100
+_BULK_ROWS_COUNT: Final = 25_000
+SEARCH_PAGE_COUNT: Final = 500
+"""Runs in one page of a search: their params, tags and metrics come along."""
+
+
+class Tracking:
+    """The tracking API of one target."""
+
+    def __init__(self, http: Http) -> None:
+        self.http = http
+        self._has_bulk_history: bool | None = None
+
+    # -- experiments
+
+    def find_experiment(self, name: str) -> dict[str, Any] | None:
+        """Return an experiment by name, deleted ones too; None if there is none."""
+        try:
+            answer = self.http.get(f"{_API}/experiments/get-by-name", {"experiment_name": name})
+        except RefusedError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return _object(answer, "experiment")
+
+    def get_experiment(self, experiment_id: str) -> dict[str, Any]:
+        """Return an experiment by id."""
+        return _object(self.http.get(f"{_API}/experiments/get", {"experiment_id": experiment_id}), "experiment")
+
+    def create_experiment(self, name: str) -> None:
+        """Make an experiment. A name is taken once only, so that repeating it makes no second one."""
+        try:
+            self.http.post(f"{_API}/experiments/create", {"name": name})
+        except RefusedError as error:
+            if not error.is_exists:
+                raise
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Take back the deletion of an experiment."""
+        self.http.post(f"{_API}/experiments/restore", {"experiment_id": experiment_id})
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        """Set one tag of an experiment."""
+        self.http.post(
+            f"{_API}/experiments/set-experiment-tag", {"experiment_id": experiment_id, "key": key, "value": value}
+        )
+
+    def search_experiments(self, *, view_type: str = "ACTIVE_ONLY") -> Iterator[dict[str, Any]]:
+        """Yield all experiments."""
+        token = None
+        while True:
+            document: dict[str, Any] = {"max_results": 1000, "view_type": view_type}
+            if token:
+                document["page_token"] = token
+            answer = self.http.post(f"{_API}/experiments/search", document, kind="search")
+            yield from answer.get("experiments", [])
+            token = answer.get("next_page_token")
+            if not token:
+                return
+
+    # -- runs
+
+    def create_run(self, document: Mapping[str, Any]) -> str:
+        """Make a run and return its id. Never repeated by itself: each call makes a run.
+
+        Raises:
+            UnsureError: It may have been made.
+        """
+        answer = self.http.post(f"{_API}/runs/create", document, repeat="never")
+        return str(_object(_object(answer, "run"), "info")["run_id"])
+
+    def get_run(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run with params, tags and last metrics; None if there is none."""
+        try:
+            return _object(self.http.get(f"{_API}/runs/get", {"run_id": run_id}), "run")
+        except RefusedError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    def search_runs(
+        self,
+        experiment_id: str,
+        filter_string: str = "",
+        *,
+        view_type: str = "ALL",
+        page_count: int = SEARCH_PAGE_COUNT,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the runs of an experiment that match, whole. One experiment a call: servers limit their number."""
+        token = None
+        while True:
+            document: dict[str, Any] = {
+                "experiment_ids": [experiment_id],
+                "run_view_type": view_type,
+                "max_results": page_count,
+            }
+            if filter_string:
+                document["filter"] = filter_string
+            if token:
+                document["page_token"] = token
+            answer = self.http.post(f"{_API}/runs/search", document, kind="search")
+            yield from answer.get("runs", [])
+            token = answer.get("next_page_token")
+            if not token:
+                return
+
+    def update_run(self, document: Mapping[str, Any]) -> None:
+        """Set status, end time or name of a run."""
+        self.http.post(f"{_API}/runs/update", document)
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted."""
+        self.http.post(f"{_API}/runs/delete", {"run_id": run_id})
+
+    def restore_run(self, run_id: str) -> None:
+        """Take back the deletion of a run."""
+        self.http.post(f"{_API}/runs/restore", {"run_id": run_id})
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Delete a tag of a run; nothing happens if there is none."""
+        try:
+            self.http.post(f"{_API}/runs/delete-tag", {"run_id": run_id, "key": key})
+        except RefusedError as error:
+            if not error.is_not_found:
+                raise
+
+    def log_batch(self, body: bytes, *, has_metrics: bool) -> None:
+        """Send params, tags and metrics.
+
+        Raises:
+            UnsureError: Some or all of it may have arrived. Without metrics it is repeated, which changes nothing.
+        """
+        self.http.call(
+            "POST", f"{_API}/runs/log-batch", content=body, repeat="never" if has_metrics else "safe", kind="batch"
+        )
+
+    # -- histories
+
+    def iter_history(self, run_id: str, key: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the points of one metric, page by page."""
+        token = None
+        while True:
+            rows, next_token = self.history_page(run_id, key, max_count=_HISTORY_PAGE_COUNT, token=token)
+            yield rows
+            if not next_token:
+                return
+            if next_token == token:
+                raise SyncError(f"The target gives the same page of the history of {key!r} again and again.")
+            token = next_token
+
+    def history_page(
+        self, run_id: str, key: str, *, max_count: int, token: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return one page of a history, and the token of the next one."""
+        params = {"run_id": run_id, "metric_key": key, "max_results": str(max_count)}
+        if token:
+            params["page_token"] = token
+        answer = self.http.get(f"{_API}/metrics/get-history", params)
+        return answer.get("metrics", []), answer.get("next_page_token") or None
+
+    def history_of_many(self, run_ids: Sequence[str], key: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the points of one metric of several runs in few requests, where the target can do that.
+
+        Runs whose points may have been cut off are left out: ask for them one by one.
+        """
+        found: dict[str, list[dict[str, Any]]] = {}
+        if self._has_bulk_history is False:
+            return found
+        for first in range(0, len(run_ids), _BULK_RUNS_COUNT):
+            wanted = list(run_ids[first : first + _BULK_RUNS_COUNT])
+            params = [("metric_key", key), ("max_results", str(_BULK_ROWS_COUNT)), *(("run_id", r) for r in wanted)]
+            try:
+                answer = self.http.get("/ajax-api/2.0/mlflow/metrics/get-history-bulk", params)
+            except RefusedError as error:
+                if self._has_bulk_history is None and (error.is_not_found or error.status in (401, 403, 405, 501)):
+                    self._has_bulk_history = False
+                    return found
+                raise
+            self._has_bulk_history = True
+            rows = answer.get("metrics", [])
+            if len(rows) >= _BULK_ROWS_COUNT:
+                continue
+            found.update({run_id: [] for run_id in wanted})
+            for row in rows:
+                found[row["run_id"]].append(row)
+        return found
+
+
+def _object(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = answer.get(name)
+    if not isinstance(value, dict):
+        raise SyncError(f"The target's answer lacks {name!r}.", hint="Is this an MLflow Tracking server?")
+    return value

@@ -1,0 +1,137 @@
+"""A run as a target can have it: what is settable as it is, the rest in tags, and what is lost on the way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from localtrack.format.run_fold import RUN_NAME_TAG, RunState
+from localtrack.sync.limits import Limits
+from localtrack.types import TERMINAL_STATUSES
+
+RUN_ID_TAG: Final = "localtrack.run_id"
+STORE_ID_TAG: Final = "localtrack.store_id"
+PARENT_ID_TAG: Final = "localtrack.parent_run_id"
+USER_TAG: Final = "localtrack.user"
+CONFLICT_TAG_PREFIX: Final = "localtrack.param_conflict."
+MLFLOW_USER_TAG: Final = "mlflow.user"
+MLFLOW_PARENT_TAG: Final = "mlflow.parentRunId"
+
+LossKind = Literal["cut", "clamped", "refused", "quota", "conflict", "not_settable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something that the target cannot have as it is here."""
+
+    run_id: str
+    kind: LossKind
+    what: str
+    """One sentence."""
+
+
+@dataclass(slots=True)
+class Translation:
+    """What a run should be on the target."""
+
+    run_id: str
+    name: str
+    user: str
+    start_ms: int
+    status: str
+    end_ms: int | None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    parent_id: str | None = None
+    """The parent's id in the store."""
+    is_parent_missing: bool = False
+    """The parent has no counterpart on the target (yet)."""
+    losses: list[Loss] = field(default_factory=list)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run ends on the target."""
+        return self.status in TERMINAL_STATUSES
+
+
+def translate_run(
+    state: RunState,
+    limits: Limits,
+    *,
+    store_id: str,
+    remote_ids: Mapping[str, str],
+    is_dead: bool = False,
+    changed_ms: int = 0,
+) -> Translation:
+    """Return what a run should be on the target.
+
+    Args:
+        state: The run.
+        limits: Of the target.
+        store_id: The store that pushes.
+        remote_ids: Local run id → remote one, of runs that are there.
+        is_dead: Report it as KILLED although nobody recorded its end.
+        changed_ms: Last change of its files: the end of a dead run.
+    """
+    losses: list[Loss] = []
+    parent_id = state.tags.get(MLFLOW_PARENT_TAG)
+    name = _cut(state, "its name", state.name, limits.run_name_chars, losses)
+    tags: dict[str, str] = {}
+    for key, value in state.tags.items():
+        if key == MLFLOW_PARENT_TAG:
+            continue
+        if key in limits.refused_tags:
+            if key != MLFLOW_USER_TAG:
+                losses.append(Loss(state.run_id, "refused", f"The target sets the tag {key!r} itself."))
+            continue
+        if key == RUN_NAME_TAG:
+            value = name
+        tags[key] = _cut(state, f"tag {key!r}", value, limits.tag_value_chars, losses)
+    tags[RUN_ID_TAG] = state.run_id
+    tags[STORE_ID_TAG] = store_id
+    if state.user and (MLFLOW_USER_TAG in limits.refused_tags or MLFLOW_USER_TAG not in tags):
+        tags[USER_TAG] = state.user
+    if parent_id:
+        tags[PARENT_ID_TAG] = parent_id
+        if parent_id in remote_ids:
+            tags[MLFLOW_PARENT_TAG] = remote_ids[parent_id]
+    params = {
+        key: _cut(state, f"param {key!r}", value, limits.param_value_chars, losses)
+        for key, value in state.params.items()
+    }
+    for problem in state.problems:
+        losses.append(Loss(state.run_id, "conflict", problem[:1].upper() + problem[1:] + "."))
+    for count, limit, what in (
+        (len(params), limits.run_params_count, "params"),
+        (len(tags), limits.run_tags_count, "tags"),
+    ):
+        if limit is not None and count > limit:
+            losses.append(Loss(state.run_id, "quota", f"It has {count} {what}; the target takes {limit}."))
+    status, end_ms = state.status, state.end_ms
+    if is_dead and status not in TERMINAL_STATUSES:
+        status, end_ms = "KILLED", max(changed_ms, state.start_ms)
+    return Translation(
+        state.run_id,
+        name,
+        state.user or tags.get(MLFLOW_USER_TAG, ""),
+        state.start_ms,
+        status,
+        end_ms,
+        params,
+        tags,
+        parent_id or None,
+        bool(parent_id) and parent_id not in remote_ids,
+        losses,
+    )
+
+
+def _cut(state: RunState, what: str, value: str, limit: int, losses: list[Loss]) -> str:
+    if len(value) <= limit:
+        return value
+    losses.append(
+        Loss(
+            state.run_id, "cut", f"{what[:1].upper()}{what[1:]} has {len(value)} characters; the target takes {limit}."
+        )
+    )
+    return value[:limit]

@@ -1,0 +1,131 @@
+"""Says whether a remote has what a store has, in every field that can be set there. Knows nothing of the sync code.
+
+The remote is read by plain requests, the store by its public API; histories are compared as multisets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.parse
+import urllib.request
+from collections import Counter
+from typing import Any
+
+from localtrack import Store
+from localtrack.types import ViewType
+
+GREATEST = 1.7976931348623157e308
+
+
+def remote_runs(url: str, experiment_name: str) -> list[dict[str, Any]]:
+    """Return all living runs of an experiment, whole."""
+    query = urllib.parse.urlencode({"experiment_name": experiment_name})
+    experiment = _call(f"{url}/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
+    runs: list[dict[str, Any]] = []
+    token = None
+    while True:
+        body = {"experiment_ids": [experiment["experiment_id"]], "max_results": 100, "run_view_type": "ACTIVE_ONLY"}
+        answer = _call(f"{url}/api/2.0/mlflow/runs/search", {**body, **({"page_token": token} if token else {})})
+        runs += answer.get("runs", [])
+        token = answer.get("next_page_token")
+        if not token:
+            return runs
+
+
+def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, float | str]]:
+    """Return how often the remote has each point of a metric."""
+    points: Counter[tuple[int, int, float | str]] = Counter()
+    token = None
+    while True:
+        params = {"run_id": run_id, "metric_key": key, "max_results": 20000}
+        query = urllib.parse.urlencode({**params, **({"page_token": token} if token else {})})
+        answer = _call(f"{url}/api/2.0/mlflow/metrics/get-history?{query}")
+        for row in answer.get("metrics", []):
+            points[int(row["timestamp"]), int(row["step"]), _kept(float(row["value"]))] += 1
+        token = answer.get("next_page_token")
+        if not token:
+            return points
+
+
+def compare_store(url: str, store: Store, *, prefix: str = "", run_ids: set[str] | None = None) -> list[str]:
+    """Return every difference between the living runs of a store and those of the remote."""
+    differences: list[str] = []
+    local = list(store.search_runs(max_results=None, run_view_type=ViewType.ACTIVE_ONLY))
+    if run_ids is not None:
+        local = [row for row in local if row.info.run_id in run_ids]
+    names = {e.experiment_id: e.name for e in store.search_experiments(view_type=ViewType.ALL)}
+    there: dict[str, dict[str, Any]] = {}
+    for name in sorted({names[row.info.experiment_id] for row in local}):
+        counts: Counter[str] = Counter()
+        for run in remote_runs(url, prefix + name):
+            tags = _rows(run["data"].get("tags", []))
+            counts[tags.get("localtrack.run_id", "?")] += 1
+            there[tags.get("localtrack.run_id", "?")] = run
+        wanted = {row.info.run_id for row in local if names[row.info.experiment_id] == name}
+        differences += [f"{run_id}: {count} times on the remote" for run_id, count in counts.items() if count != 1]
+        differences += [f"{run_id}: not on the remote" for run_id in wanted - set(counts)]
+        differences += [f"{run_id}: on the remote, not in the store" for run_id in set(counts) - wanted]
+    for row in local:
+        if row.info.run_id in there:
+            differences += [
+                f"{row.info.run_id}: {problem}"
+                for problem in _compare_run(url, store, row, there[row.info.run_id], there)
+            ]
+    return differences
+
+
+def _compare_run(url: str, store: Store, row: Any, remote: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    problems: list[str] = []
+    info, data = remote["info"], remote["data"]
+    for name, here, value in (
+        ("status", row.info.status, info["status"]),
+        ("start", row.info.start_time, int(info["start_time"])),
+        ("end", row.info.end_time, int(info["end_time"]) if info.get("end_time") else None),
+        ("name", row.info.run_name[:250], info.get("run_name")),
+        ("params", dict(row.params), _rows(data.get("params", []))),
+    ):
+        if here != value:
+            problems.append(f"{name}: {here!r} here, {value!r} there")
+    tags = _rows(data.get("tags", []))
+    wanted = dict(row.tags)
+    wanted["mlflow.runName"] = wanted["mlflow.runName"][:250]
+    parent = wanted.pop("mlflow.parentRunId", None)
+    if parent in there:
+        wanted["mlflow.parentRunId"] = there[parent]["info"]["run_id"]
+    problems += [f"tag {k}: {v!r} here, {tags.get(k)!r} there" for k, v in wanted.items() if tags.get(k) != v]
+    extra = {key for key in tags if key not in wanted and not key.startswith("localtrack.")}
+    problems += [f"tag {key}: only there" for key in extra]
+    table = store.metric_history(row.info.run_id)
+    here_points: dict[str, set[tuple[int, int, float | str]]] = {}
+    for key, step, timestamp, value in zip(*(table.column(n).to_pylist() for n in table.column_names), strict=True):
+        here_points.setdefault(key, set()).add((timestamp, step, _kept(value)))
+    remote_keys = {metric["key"] for metric in data.get("metrics", [])}
+    problems += [f"metric {key}: only there" for key in remote_keys - set(here_points)]
+    for key, points in here_points.items():
+        found = remote_history(url, info["run_id"], key)
+        missing, doubled = points - set(found), [p for p, count in found.items() if count > 1]
+        if missing or doubled or set(found) - points:
+            problems.append(
+                f"metric {key}: {len(missing)} missing, {len(doubled)} doubled, {len(set(found) - points)} too many"
+            )
+    return problems
+
+
+def _kept(value: float) -> float | str:
+    """Return a value as MLflow's databases keep it."""
+    if math.isnan(value):
+        return "NaN"
+    return max(min(value, GREATEST), -GREATEST) + 0.0
+
+
+def _rows(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["key"]: row.get("value", "") for row in rows}
+
+
+def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"} if data else {})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        document: dict[str, Any] = json.loads(answer.read())
+    return document
