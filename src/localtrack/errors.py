@@ -11,6 +11,11 @@
     │   └── StorageFullError                       there is no space, or no quota, left on it
     ├── FormatError            also ValueError     bytes in the store are not what FORMAT.md says
     └── SyncError              also RuntimeError   a remote refused or could not be reached
+        ├── RefusedError                           it answered that it will not do it; nothing was changed there
+        ├── UnsureError                            nobody can tell whether it was done
+        ├── UnreachableError                       the request did not get there
+        ├── ThrottledError                         there were too many requests; this one was not carried out
+        └── StoppedError                           the push was asked to stop
 
 Every error has a stable `code` (never renamed, never reused), a message of one sentence, a `hint` that says what to do,
 and the `exit_code` with which the command line ends. `error_code` is MLflow's name for the same category, so that code
@@ -170,3 +175,67 @@ class SyncError(LocaltrackError, RuntimeError):
     exit_code = 11
     error_code = "TEMPORARILY_UNAVAILABLE"
     default_code = ErrorCode.SYNC_FAILED
+
+
+class RefusedError(SyncError):
+    """A remote answered that it will not do it. Nothing was changed there."""
+
+    exit_code = 20
+    default_code = ErrorCode.SYNC_REFUSED
+
+    def __init__(
+        self, message: str, *, code: ErrorCode | None = None, hint: str = "", status: int = 0, remote_code: str = ""
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.status = status
+        """The HTTP status."""
+        self.remote_code = remote_code
+        """The remote's `error_code`."""
+
+    @property
+    def is_not_found(self) -> bool:
+        """Whether what the request named is not there."""
+        codes = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+        return self.remote_code in codes or (self.status == 404 and not self.remote_code)
+
+    @property
+    def is_exists(self) -> bool:
+        """Whether the name is taken."""
+        return self.remote_code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+
+
+class UnsureError(SyncError):
+    """Nobody can tell whether a remote carried the request out: the connection broke, or the server failed."""
+
+    exit_code = 21
+    default_code = ErrorCode.SYNC_UNSURE
+    is_late = False
+    """Whether the remote did not answer in time, so that it may carry the request out later."""
+
+
+class UnreachableError(SyncError):
+    """The request did not reach the remote."""
+
+    exit_code = 22
+    default_code = ErrorCode.SYNC_UNREACHABLE
+
+
+class ThrottledError(SyncError):
+    """The remote did not carry the request out because there were too many."""
+
+    exit_code = 23
+    default_code = ErrorCode.SYNC_UNREACHABLE
+
+    def __init__(
+        self, message: str, *, code: ErrorCode | None = None, hint: str = "", wait_s: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.wait_s = wait_s
+        """What the remote asks for; None if it does not say."""
+
+
+class StoppedError(SyncError):
+    """The push was asked to stop. What was sent is in the ledger."""
+
+    exit_code = 24
+    default_code = ErrorCode.SYNC_INCOMPLETE

@@ -11,7 +11,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -129,6 +130,8 @@ class Front:
             return self._cut(handler)
         if fault == "fail_before":
             return self._reply(handler, Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"down"}'))
+        if fault == "refuse":
+            return self._reply(handler, Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no"}'))
         if fault in ("throttle", "throttle_silently"):
             headers = (("Retry-After", "0"),) if fault == "throttle" else ()
             return self._reply(
@@ -168,11 +171,10 @@ class Front:
             Front._cut(handler)
 
 
-def passing_on(url: str) -> Back:
-    """Return a back that is another server."""
+@contextmanager
+def passing_on(url: str) -> Iterator[Back]:
+    """Yield a back that is another server."""
     import httpx
-
-    client = httpx.Client(base_url=url, timeout=60.0)
 
     def back(request: Request) -> Answer:
         kept = {k: v for k, v in request.headers.items() if k not in ("host", "content-length", "connection")}
@@ -181,4 +183,5 @@ def passing_on(url: str) -> Back:
         headers = tuple((k, v) for k, v in response.headers.items() if k.lower() in ("content-type", "location"))
         return Answer(response.status_code, response.content, headers)
 
-    return back
+    with httpx.Client(base_url=url, timeout=60.0) as client:
+        yield back

@@ -29,7 +29,6 @@ LOADED_LATER = {
 # Codes of layers that later issues bring: unused until the package is there, and from then on no exception.
 RAISED_BY = {
     ErrorCode.QUOTA_EXCEEDED: "quota",
-    ErrorCode.SYNC_FAILED: "sync",
 }
 # All others are held to their use once the outermost layer of the first issue is there.
 OUTERMOST = "cli"

@@ -42,6 +42,7 @@ class SyncCalls:
         max_artifact_bytes: int | None = None,
         dead_runs: str = "leave",
         deletions: bool = False,
+        forget: Iterable[str] = (),
         dry_run: bool = False,
         workers: int = 4,
         progress: Callable[[PushProgress], None] | None = None,
@@ -68,6 +69,7 @@ class SyncCalls:
             max_artifact_bytes: Not those that are larger.
             dead_runs: `leave` runs RUNNING whose process died, or report them as `killed`.
             deletions: Delete and restore there what is deleted and restored here.
+            forget: Ids of runs that were removed there for good, and are to be sent anew.
             dry_run: Change nothing; only say what would be done, in `plan` and `losses` of the report.
             workers: How many runs are sent at once.
             progress: Called after each run.
@@ -96,6 +98,7 @@ class SyncCalls:
             max_artifact_bytes=max_artifact_bytes,
             dead_runs=dead_runs,
             deletions=deletions,
+            forget=forget,
             workers=workers,
             progress=progress,
         )
@@ -123,6 +126,7 @@ class SyncCalls:
         max_artifact_bytes: int | None = None,
         dead_runs: str = "leave",
         deletions: bool = False,
+        forget: Iterable[str] = (),
         workers: int = 4,
         progress: Callable[[PushProgress], None] | None = None,
     ) -> Push:
@@ -151,6 +155,7 @@ class SyncCalls:
             artifacts=ArtifactChoice(skip_artifacts, tuple(artifacts), tuple(exclude_artifacts), max_artifact_bytes),
             dead_runs="killed" if dead_runs == "killed" else "leave",
             does_delete=deletions,
+            forgotten=tuple(forget),
             workers_count=max(workers, 1),
         )
         return Push(self._site, self._catalog, resolve_target(os.fspath(to)), options, progress=progress)

@@ -31,6 +31,10 @@ FIELDS: Final[dict[str, str]] = {
         "runs_unchanged, runs_failed, points_added, points_repeated, params_added, tags_changed, life_cycles_changed, "
         "artifacts_added, artifact_bytes, findings"
     ),
+    "sync": (
+        "target, identity, dry_run, complete, failure, interrupted, runs, unchanged, skipped, experiments, losses, "
+        "notes, points_sent, artifacts_sent, requests, sent_bytes, duration_s, plan"
+    ),
     "seal": "sealed_count",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
     "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",
@@ -58,6 +62,8 @@ PARTS: Final[dict[str, str]] = {
     ),
     "garbage[]": "kind, key, run_id, experiment_id, deleted_ms, files_count, bytes_count",
     "spared[]": "key, reason",
+    "losses[]": "run_id, kind, what",
+    "plan": "experiments, runs, new_runs, points, artifacts, requests, bytes, expected_s",
     "findings[]": "key, what, code, severity, invariant, remedy",
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",

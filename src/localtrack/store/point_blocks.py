@@ -72,13 +72,7 @@ def iter_point_blocks(
                     ) from None
                 reading.load_again()
                 continue
-            except _UnsoundError:
-                continue  # its chunks count, where they are still there
             break
-
-
-class _UnsoundError(Exception):
-    """A segment cannot be read; it was noted."""
 
 
 def _iter_writer(
@@ -142,7 +136,8 @@ def _iter_segment(
         except (FormatError, StorageError) as error:
             reading.note(name, str(error))
             reading.unsound.add(name)
-            raise _UnsoundError from error
+            # Begun again without it: its chunks count, where they are still there.
+            raise FileNotFoundError(name) from error
 
 
 def _table(points: PointColumns, first: int, start: int, stop: int, key: str | None) -> pa.Table:

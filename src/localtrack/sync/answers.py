@@ -8,66 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, SyncError
+from localtrack.errors import ErrorCode, RefusedError, ThrottledError, UnsureError
 
 _QUOTA_WORDS: Final = ("maximum allowed", "raise this quota", "quota exceeded")
 """Source: texts of Databricks, which has no error code of its own for quotas of tracking."""
-_NOT_FOUND: Final = frozenset(["RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"])
-_EXISTS: Final = frozenset(["RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"])
-
-
-class RefusedError(SyncError):
-    """The target answered that it will not do it. Nothing was changed there."""
-
-    default_code = ErrorCode.SYNC_REFUSED
-
-    def __init__(
-        self, message: str, *, code: ErrorCode | None = None, hint: str = "", status: int = 0, remote_code: str = ""
-    ) -> None:
-        super().__init__(message, code=code, hint=hint)
-        self.status = status
-        self.remote_code = remote_code
-        """The target's `error_code`."""
-
-    @property
-    def is_not_found(self) -> bool:
-        """Whether what the request named is not there."""
-        return self.remote_code in _NOT_FOUND or (self.status == 404 and not self.remote_code)
-
-    @property
-    def is_exists(self) -> bool:
-        """Whether the name is taken."""
-        return self.remote_code in _EXISTS
-
-    @property
-    def is_quota(self) -> bool:
-        """Whether a quota is used up: no reason to try again."""
-        return self.code == ErrorCode.QUOTA_EXCEEDED
-
-
-class UnsureError(SyncError):
-    """Nobody can tell whether the request was carried out: the connection broke, or the server failed."""
-
-    default_code = ErrorCode.SYNC_UNSURE
-
-
-class UnreachableError(SyncError):
-    """The request did not reach the target."""
-
-    default_code = ErrorCode.SYNC_UNREACHABLE
-
-
-class ThrottledError(SyncError):
-    """The target did not carry out the request because there were too many."""
-
-    default_code = ErrorCode.SYNC_UNREACHABLE
-
-    def __init__(
-        self, message: str, *, code: ErrorCode | None = None, hint: str = "", wait_s: float | None = None
-    ) -> None:
-        super().__init__(message, code=code, hint=hint)
-        self.wait_s = wait_s
-        """What the target asks for; None if it does not say."""
 
 
 def judge_answer(status: int, headers: Any, body: bytes, *, what: str) -> dict[str, Any]:

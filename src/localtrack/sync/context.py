@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from localtrack.errors import StoppedError
 from localtrack.sync.ledger_file import LedgerFile
 from localtrack.sync.limits import Limits
 from localtrack.sync.options import PushOptions
 from localtrack.sync.source import Source
 from localtrack.sync.tracking import Tracking
-
-
-class StoppedError(Exception):
-    """The push was asked to stop; what was sent is in the ledger."""
 
 
 @dataclass(slots=True)
@@ -35,4 +32,4 @@ class PushContext:
     def require_going(self) -> None:
         """Raise `StoppedError` if the push was asked to stop."""
         if self.stop.is_set():
-            raise StoppedError
+            raise StoppedError("The push was asked to stop.", hint="Push again: nothing is sent twice.")

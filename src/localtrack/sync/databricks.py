@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from localtrack.errors import ErrorCode, InvalidInputError, StateError
-from localtrack.sync.answers import RefusedError
+from localtrack.errors import ErrorCode, InvalidInputError, RefusedError, StateError
 from localtrack.sync.environment import DatabricksSettings, databricks_settings
 from localtrack.sync.http import Connection, Http
 from localtrack.sync.limits import DATABRICKS

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from localtrack.errors import ErrorCode, StateError
-from localtrack.sync.answers import RefusedError, ThrottledError, UnreachableError, UnsureError, judge_answer
+from localtrack.errors import ErrorCode, RefusedError, StateError, ThrottledError, UnreachableError, UnsureError
+from localtrack.sync.answers import judge_answer
 from localtrack.sync.pace import Pace
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ class Patience:
     """Of one answer."""
     throttled_s: float = 900.0
     """How long a target may go on throttling."""
+
+    def before_asking_s(self, number: int, error: UnsureError) -> float:
+        """Return how long to wait after the unsure answer `number`, counted from 0, before the target is asked.
+
+        What did not answer in time is given as long again: what it does after that, nobody would know of.
+        """
+        return self.pause_s(number) + (self.timeout_s if error.is_late else self.settle_s)
 
     def pause_s(self, number: int) -> float:
         """Return how long to wait after the failed try `number`, counted from 0."""
@@ -238,7 +245,9 @@ def map_httpx_error(error: Exception, what: str) -> UnreachableError | UnsureErr
         return UnreachableError(f"The target cannot be reached for {what} ({reason}).", hint="Try again later.")
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.ProxyError)):
         return RefusedError(f"The target's address cannot be used for {what} ({reason}).")
-    return UnsureError(f"The connection broke at {what} ({reason}).", hint="Push again: nothing is sent twice.")
+    unsure = UnsureError(f"The connection broke at {what} ({reason}).", hint="Push again: nothing is sent twice.")
+    unsure.is_late = isinstance(error, httpx.TimeoutException)
+    return unsure
 
 
 def require_httpx() -> None:

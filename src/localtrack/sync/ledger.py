@@ -51,10 +51,6 @@ class LedgerState:
     """What all records of a target's ledger add up to."""
 
     runs: dict[str, RunEntry] = field(default_factory=dict)
-    experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Local experiment id → the last `experiment` record: `name` and `remote` there, `tags` as set."""
-    models: dict[str, str] = field(default_factory=dict)
-    """Local model id → remote one, of models that are whole there."""
     greatest_stamp: int = 0
     records_count: int = 0
     is_damaged: bool = False
@@ -136,16 +132,11 @@ def _apply(state: LedgerState, record: LedgerRecord) -> None:
     elif kind == "forget":
         for run_id in payload:
             state.runs.pop(run_id, None)
-    elif kind == "experiment":
-        state.experiments[payload["id"]] = payload
-    elif kind == "model":
-        state.models[payload["model"]] = payload["remote"]
 
 
 def compact_ledger(state: LedgerState) -> list[tuple[str, Any]]:
     """Return records that fold to the same state."""
-    records: list[tuple[str, Any]] = [("experiment", payload) for payload in state.experiments.values()]
-    records += [("model", {"model": local, "remote": remote}) for local, remote in state.models.items()]
+    records: list[tuple[str, Any]] = []
     for run_id, entry in state.runs.items():
         if entry.done and not entry.is_claimed:
             records.append(("done", entry.done))

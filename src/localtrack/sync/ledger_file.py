@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -107,9 +107,11 @@ class LedgerFile:
         if is_durable:
             appender.sync()
 
-    def log_path(self, name: str) -> str:
-        """Return the key of another file of this target, as of the log of a push."""
-        return f"{self.folder}/{name}"
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Let go of what is known of some runs: they are looked for on the target, and sent if they are not there."""
+        gone = [run_id for run_id in run_ids if self.state.runs.pop(run_id, None) is not None]
+        if gone:
+            self.append("forget", gone)
 
     def _begin(self) -> None:
         writer = new_writer_id()

@@ -121,6 +121,8 @@ class PushOptions:
     dead_runs: DeadRuns = "leave"
     does_delete: bool = False
     """Delete and restore on the target what is deleted and restored here."""
+    forgotten: tuple[str, ...] = ()
+    """Run ids of which the ledger forgets what it says, as after they were removed there for good."""
     workers_count: int = 4
     """How many runs are sent at once."""
     patience: Patience = field(default_factory=Patience)

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 _SLOWER: Final = 0.5
-_FASTER_PER_S: Final = 0.05
-"""After a throttled request the rate is halved, and grows by this share of itself for each second that goes well."""
+_FASTER_PER_S: Final = 0.5
+"""After a throttled request the rate is halved, and grows by so many requests a second for each good second."""
 _LEAST_PER_S: Final = 0.2
+_FIRST_PER_S: Final = 20.0
+"""Taken for the rate that was too much, where less was sent just before: other people's requests count as well."""
+_FORGET_S: Final = 60.0
+"""After so long without a throttled request a rate that the target does not have by its documentation is forgotten."""
 _PATIENCE_S: Final = 1.0
 """Wait after a 429 that does not say for how long; doubled each time in a row."""
 _LONGEST_WAIT_S: Final = 120.0
@@ -79,11 +83,14 @@ class Pace:
     def _current_rate(self, now: float) -> float | None:
         if self._rate_per_s is None:
             return None
-        grown = self._rate_per_s * (1 + _FASTER_PER_S) ** min(max(now - self._changed_s, 0.0), 600.0)
-        self._changed_s = now
-        self._rate_per_s = grown if self._limit_per_s is None else min(grown, self._limit_per_s)
-        return self._rate_per_s
+        grown = self._rate_per_s + _FASTER_PER_S * (now - self._changed_s)
+        if self._limit_per_s is not None:
+            return min(grown, self._limit_per_s)
+        if now - self._changed_s > _FORGET_S:
+            self._rate_per_s = None
+            return None
+        return grown
 
     def _measured_rate(self, now: float) -> float:
         recent = [at for at in self._sent if now - at < 2.0]
-        return max(len(recent) / 2.0, 1.0)
+        return max(len(recent) / 2.0, _FIRST_PER_S)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, LocaltrackError, SyncError
+from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
-from localtrack.sync.answers import UnreachableError
 from localtrack.sync.asking import digest_metrics, remote_metrics
-from localtrack.sync.context import PushContext, StoppedError
+from localtrack.sync.context import PushContext
 from localtrack.sync.http import Http
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
@@ -102,6 +101,7 @@ class Push:
         try:
             self.report.identity = self.target.identify(http)
             with ledger.hold():
+                ledger.forget(self.options.forgotten)
                 plan = self._plan(ledger)
                 self._take_plan(plan)
                 self._run(plan, ledger, Tracking(http))

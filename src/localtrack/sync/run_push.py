@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, SyncError
+from localtrack.errors import ErrorCode, RefusedError, SyncError, UnsureError
 from localtrack.storage.process import boot_id
 from localtrack.store.liveness import judge_run
 from localtrack.store.run_reading import RunReading
-from localtrack.sync.answers import RefusedError, UnsureError
 from localtrack.sync.asking import digest_metrics, find_missing_points, find_missing_rows, remote_metrics
 from localtrack.sync.batches import Batch, SentPoint, encode_batch, plan_batches
 from localtrack.sync.context import PushContext
@@ -181,8 +180,8 @@ class RunPush:
         for number in range(patience.tries_count):
             try:
                 return context.tracking.create_run(document)
-            except UnsureError:
-                context.tracking.http.sleep(patience.settle_s + patience.pause_s(number))
+            except UnsureError as error:
+                context.tracking.http.sleep(patience.before_asking_s(number, error))
                 remote = find_by_tag(context, self.local)
                 if remote is not None:
                     return str(remote["info"]["run_id"])
@@ -311,10 +310,10 @@ class RunPush:
             try:
                 context.tracking.log_batch(todo.body, has_metrics=bool(todo.points))
                 break
-            except UnsureError:
+            except UnsureError as error:
                 if number == patience.tries_count - 1:
                     raise
-                context.tracking.http.sleep(patience.settle_s + patience.pause_s(number))
+                context.tracking.http.sleep(patience.before_asking_s(number, error))
                 todo = self._rest(todo, todo.params)
             except RefusedError as error:
                 if not todo.params or "param" not in str(error).lower() or number == patience.tries_count - 1:

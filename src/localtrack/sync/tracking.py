@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from localtrack.errors import SyncError
-from localtrack.sync.answers import RefusedError
+from localtrack.errors import RefusedError, SyncError
 from localtrack.sync.http import Http
 
 _API: Final = "/api/2.0/mlflow"

@@ -41,6 +41,7 @@ _SHOWN_COUNT: Final = 20
     help="Runs whose process died: leave them RUNNING, or report them as KILLED.",
 )
 @click.option("--deletions", is_flag=True, help="Delete and restore there what is deleted and restored here.")
+@click.option("--forget", multiple=True, metavar="ID", help="Send this run anew: it was removed there for good.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what would be sent, and what would be lost.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs sent at once.")
 @general_options
@@ -58,10 +59,11 @@ def sync(
     max_points: int | None,
     dead_runs: str,
     deletions: bool,
+    forget: tuple[str, ...],
     dry_run: bool,
     workers: int,
 ) -> None:
-    """Push runs to an MLflow Tracking server or a Databricks workspace, exactly once.
+    """Push runs to an MLflow server or Databricks, exactly once.
 
     It can be repeated, and sends what is new. A push that was cut short is completed by the next one: what has arrived
     is known from a ledger, or asked from the target, and never sent twice.
@@ -80,6 +82,7 @@ def sync(
             max_points=max_points,
             dead_runs=dead_runs,
             deletions=deletions,
+            forget=forget,
             workers=workers,
             progress=shown.show,
         )
@@ -132,6 +135,8 @@ def report_document(report: PushReport) -> dict[str, Any]:
         "identity": report.identity,
         "dry_run": report.is_dry_run,
         "complete": report.is_complete,
+        "failure": report.failure or None,
+        "interrupted": report.is_interrupted,
         "runs": [
             {
                 "run_id": run.run_id,

@@ -1,0 +1,53 @@
+"""Against a real MLflow Tracking server. One test function a server: starting one takes longer than all else here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localtrack import Store
+from localtrack.sync.http import Patience
+from tests.sync.comparison import compare_store
+from tests.sync.front import Front, passing_on
+from tests.sync.mlflow_server import serve_mlflow
+from tests.sync.pushing import push
+from tests.sync.stores import START_MS, add_to_store, make_store
+
+PATIENT = Patience(tries_count=5, first_pause_s=0.05, settle_s=0.5, timeout_s=60.0)
+
+
+def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    is_long = request.config.getoption("--long")
+    store = make_store(tmp_path / "store")
+    with store.start_run("many", run_name="many points", context=False) as run:
+        for step in range(100_000 if is_long else 5_000):
+            run.log_metrics({f"m{key}": step * 0.1 + key for key in range(10 if is_long else 2)}, step=step)
+    with serve_mlflow(folder, "--default-artifact-root", str(folder / "artifacts")) as url:
+        report = push(store, url, patience=PATIENT)
+        assert report.is_complete, report
+        assert compare_store(url, store) == []
+        assert push(store, url, patience=PATIENT).requests_count == 0
+        add_to_store(store)
+        assert push(store, url, patience=PATIENT).points_sent == 52
+        assert compare_store(url, store) == []
+
+        # Faults between the push and a real server: SQLite, transactions and answers as they are.
+        faulty = Store.open(tmp_path / "faulty")
+        with faulty.start_run("faulty", run_name="parent", context=False) as run:
+            for step in range(2500):
+                run.log_metric("loss", 1 / (step + 1), step=step, timestamp=START_MS + step)
+            with faulty.start_run("faulty", parent_run_id=run.run_id, context=False) as child:
+                child.log_params({"a": 1, "b": 2})
+        with passing_on(url) as back, Front(back) as front:
+            # Every request of the push meets a fault, and some of what is asked after it, too.
+            front.faults = {
+                number: ("cut_after", "fail_after", "cut_answer", "throttle", "cut_before")[number // 2 % 5]
+                for number in range(0, 60, 2)
+            }
+            push(faulty, front.url, patience=PATIENT, workers_count=1)
+            front.faults.clear()
+            assert push(faulty, front.url, patience=PATIENT).is_complete
+        assert compare_store(url, faulty) == []
