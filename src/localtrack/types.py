@@ -335,9 +335,10 @@ class LoggedModel:
         return f"models:/{self.model_id}"
 
     def to_dictionary(self) -> dict[str, Any]:
-        """Return the model as a plain dict, its status as MLflow's number."""
-        values = {name: getattr(self, name) for name in LoggedModel.__slots__ if name != "lifecycle_stage"}
-        return values | {"status": self.status.to_int()}
+        """Return the model as a plain dict with MLflow's keys, the status as MLflow's number, None for no metrics."""
+        values = {name: getattr(self, name) for name in sorted(LoggedModel.__slots__) if name != "lifecycle_stage"}
+        mappings = {"tags": dict(self.tags), "params": dict(self.params), "metrics": list(self.metrics) or None}
+        return values | mappings | {"status": self.status.to_int()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from tests.unit.query.rows import BASE_MS, metric, run
+from tests.unit.query.rows import BASE_MS, data_set, metric, run
 
 from localtrack import types
 from localtrack.errors import InvalidInputError
@@ -33,13 +33,11 @@ def _rows(dice: random.Random) -> list[types.RunRow]:
         start_ms = BASE_MS + dice.randrange(8) * 1_000
         is_over = dice.random() < 0.8
         datasets = tuple(
-            types.DatasetInput(
+            data_set(
                 dice.choice(["iris", "wine", "Wine"]),
                 # MLflow knows a data set by name and digest: the same two twice in a run would be one.
                 f"d{number}-{place}" if place else "d0",
                 dice.choice([None, "train", "eval"]),
-                "local",
-                "{}",
             )
             for place in range(dice.choice([0, 0, 1, 2, 3]))
         )
@@ -80,8 +78,8 @@ class Both:
             )
             inputs = [
                 DatasetInput(
-                    Dataset(d.name, d.digest, d.source_type, d.source),
-                    [InputTag("mlflow.data.context", d.context)] if d.context else [],
+                    Dataset(d.dataset.name, d.dataset.digest, d.dataset.source_type, d.dataset.source),
+                    [InputTag(tag.key, tag.value) for tag in d.tags],
                 )
                 for d in row.datasets
             ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.query.rows import BASE_MS, found, metric, run
+from tests.unit.query.rows import BASE_MS, data_set, found, metric, run
 
 from localtrack.types import DatasetInput, RunRow
 
@@ -59,7 +59,7 @@ def run_rows(draw: st.DrawFn) -> list[RunRow]:
                 metrics=draw(st.dictionaries(st.sampled_from(KEYS), summaries)),
                 params=draw(st.dictionaries(st.sampled_from(KEYS), texts)),
                 tags=draw(st.dictionaries(st.sampled_from(KEYS), texts)),
-                datasets=tuple(draw(st.lists(st.builds(DatasetInput, texts, texts, context), max_size=2))),
+                datasets=tuple(draw(st.lists(st.builds(data_set, texts, texts, context), max_size=2))),
                 experiment_id=draw(st.sampled_from(["0", "1", "2"])),
                 run_name=draw(texts),
                 status=draw(st.sampled_from(STATUSES)),
@@ -109,7 +109,7 @@ def fields(draw: st.DrawFn) -> Field:
             name = draw(st.sampled_from(["name", "digest", "context"]))
             return (
                 f"datasets.{name}",
-                lambda row: [v for d in row.datasets if (v := getattr(d, name)) is not None],
+                lambda row: [v for d in row.datasets if (v := _part(d, name)) is not None],
                 "text",
             )
         case 4:
@@ -122,6 +122,10 @@ def fields(draw: st.DrawFn) -> Field:
         case _:
             name = draw(st.sampled_from(["status", "run_name", "run_id", "lifecycle_stage"]))
             return name, lambda row: [getattr(row.info, name)], "text"
+
+
+def _part(read: DatasetInput, name: str) -> str | None:
+    return read.context if name == "context" else getattr(read.dataset, name)
 
 
 def _duration_ms(row: RunRow) -> list[object]:

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from localtrack.types import Finding, RunRow
+from localtrack.types import Finding, LoggedModel, RunRow
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+
+class LoggedModelPage(list[LoggedModel]):
+    """Logged models that match a search, in order."""
+
+    def __init__(
+        self, models: Iterable[LoggedModel] = (), *, token: str | None = None, findings: Iterable[Finding] = ()
+    ) -> None:
+        super().__init__(models)
+        self.token = token
+        """Give it to the next search as `page_token`; None on the last page."""
+        self.findings = list(findings)
+        """What was damaged, and so is missing or incomplete in the answer."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the models as the data frame that `mlflow.search_logged_models` gives."""
+        from localtrack.query.frames import models_to_pandas
+
+        return models_to_pandas(self)
 
 
 class RunPage(list[RunRow]):

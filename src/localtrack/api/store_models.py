@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from localtrack.api.dataset_inputs import encode_dataset_input
+from localtrack.api.pages import LoggedModelPage
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.format.modellog import ModelMetric
 from localtrack.format.names import validate_key, validate_value
@@ -192,6 +193,49 @@ class ModelCalls:
         models = (self._models.entity(reading, edits) for reading in readings)
         found = [model for model in models if model.lifecycle_stage in shown]
         return sorted(found, key=lambda model: (-model.creation_timestamp, model.model_id))
+
+    def search_logged_models(
+        self,
+        experiment_ids: Iterable[str] | None = None,
+        filter_string: str | None = None,
+        datasets: Iterable[Mapping[str, Any]] | None = None,
+        max_results: int | None = None,
+        order_by: Iterable[Mapping[str, Any]] | None = None,
+        page_token: str | None = None,
+    ) -> LoggedModelPage:
+        """Return the logged models that match a filter and are not deleted, in order, one page of them.
+
+        Args:
+            experiment_ids: Only models of these; all experiments by default.
+            filter_string: For example `metrics.accuracy > 0.9 AND params.depth = '3'`: one of the model's metrics.
+            datasets: Dicts with `dataset_name` and perhaps `dataset_digest`: only metrics measured on one of these.
+            max_results: Length of a page, at most 50,000; 100 by default.
+            order_by: Dicts with `field_name` (an attribute, or `metrics.<key>`, by its latest value), `ascending`,
+                `dataset_name`, `dataset_digest`.
+            page_token: The token of the page before, whose other arguments must be the same.
+
+        Returns:
+            A list with a `token`, which is None on the last page, and `findings`: what was damaged, and so is missing
+            or incomplete in the answer.
+
+        Raises:
+            InvalidInputError: The filter or another argument cannot be read.
+        """
+        from localtrack.query.logged_models import search_logged_models
+
+        wanted = None if experiment_ids is None else [str(experiment_id) for experiment_id in experiment_ids]
+        findings: list[Finding] = []
+        page = search_logged_models(
+            self.list_logged_models(wanted, ViewType.ACTIVE_ONLY, findings=findings),
+            experiment_ids=wanted,
+            filter_string=filter_string,
+            datasets=datasets,
+            max_results=max_results,
+            order_by=None if order_by is None else list(order_by),
+            page_token=page_token,
+            now_ms=self.clock(),
+        )
+        return LoggedModelPage(page, token=page.token, findings=findings)
 
     # -- for ActiveRun
 

@@ -52,8 +52,13 @@ class Statement:
     """Which columns of the narrow relation it reads, besides `row` and `stage`."""
     fields: Mapping[str, Field]
     """Which keys of tall relations it reads, by the name of the column that each is in the wide relation."""
-    has_datasets: bool
-    """Whether it reads the relation `datasets` too."""
+    many: frozenset[str] = frozenset()
+    """Which relations it reads besides, that hold any number of rows for one thing: `datasets`, `model_metrics`."""
+
+    @property
+    def has_datasets(self) -> bool:
+        """Whether it reads the relation `datasets` too."""
+        return "datasets" in self.many
 
 
 def compile_search(
@@ -85,9 +90,7 @@ def compile_search(
     )
     source = f"{scope.relation} b{build.joins()}"
     sql = f'SELECT b."row" FROM {source} WHERE {" AND ".join(where)} ORDER BY {order_sql}{paging}'
-    return Statement(
-        sql, build.parameters, frozenset(build.columns), dict(build.fields), has_datasets=bool(build.dataset_tests)
-    )
+    return Statement(sql, build.parameters, frozenset(build.columns), dict(build.fields), many=frozenset(build.tests))
 
 
 class _Builder:
@@ -98,7 +101,7 @@ class _Builder:
         self.parameters: dict[str, Parameter] = {}
         self.columns: set[str] = set()
         self.fields: dict[str, Field] = {}
-        self.dataset_tests: list[str] = []
+        self.tests: dict[str, list[str]] = {}
         self._names: dict[tuple[str, str, str], str] = {}
 
     def bind(self, value: Parameter) -> str:
@@ -131,12 +134,13 @@ class _Builder:
         return f"{missing}, {column} {direction}"
 
     def joins(self) -> str:
-        """Return the join of the data sets, if the statement reads them."""
-        if not self.dataset_tests:
-            return ""
-        tests = ", ".join(f"bool_or({test}) AS d{i}" for i, test in enumerate(self.dataset_tests))
-        pivot = f'SELECT d."row", {tests} FROM datasets d GROUP BY d."row"'
-        return f' LEFT JOIN ({pivot}) datasets_wide ON datasets_wide."row" = b."row"'
+        """Return the joins of the relations that hold any number of rows for one thing."""
+        sql = ""
+        for relation, tests in self.tests.items():
+            found = ", ".join(f"bool_or({test}) AS d{i}" for i, test in enumerate(tests))
+            pivot = f'SELECT d."row", {found} FROM {relation} d GROUP BY d."row"'
+            sql += f' LEFT JOIN ({pivot}) {relation}_wide ON {relation}_wide."row" = b."row"'
+        return sql
 
     def _column(self, field: Field) -> str:
         if field.relation == self._scope.relation:
@@ -149,16 +153,23 @@ class _Builder:
 
     def _condition(self, condition: Condition) -> str:
         field = condition.field
-        if field.relation != "datasets":
+        if field.relation not in self._scope.many:
             column = self._column(field)
             if condition.operator is Operator.IS_NULL:
                 return f"({column} IS NULL)"
             if condition.operator is Operator.IS_NOT_NULL:
                 return f"({column} IS NOT NULL)"
             return f"coalesce({self._comparison(condition, column)}, FALSE)"
-        # Each condition looks for a data set of its own: name and context may come from two of them, as in MLflow.
-        self.dataset_tests.append(self._comparison(condition, f"d.{field.column}"))
-        return f"coalesce(datasets_wide.d{len(self.dataset_tests) - 1}, FALSE)"
+        # Each condition looks for a row of its own: the name and the context of data sets may come from two of them, as
+        # in MLflow.
+        is_null_test = condition.operator in (Operator.IS_NULL, Operator.IS_NOT_NULL)
+        tests = ["TRUE"] if is_null_test else [self._comparison(condition, f"d.{field.column}")]
+        if field.key:
+            tests.insert(0, f"d.key = {self.bind(field.key)}")
+        known = self.tests.setdefault(field.relation, [])
+        known.append(f"({' AND '.join(tests)})")
+        found = f"coalesce({field.relation}_wide.d{len(known) - 1}, FALSE)"
+        return f"(NOT {found})" if condition.operator is Operator.IS_NULL else found
 
     def _comparison(self, condition: Condition, column: str) -> str:
         operator, values = condition.operator, condition.values

@@ -1,4 +1,4 @@
-"""Which fields a filter can name: MLflow's names and aliases for runs and experiments, and localtrack's own."""
+"""Which fields a filter can name: MLflow's names for runs, experiments and logged models, and localtrack's own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ METRIC_COLUMNS: Final[Mapping[str, str]] = {"min": "min", "max": "max", "latest"
 """Functions over a metric, and the column of `metrics` that each reads."""
 
 
+METRIC_RELATIONS: Final = frozenset({"metrics", "model_metrics"})
+"""Tall relations whose values are numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The fields of one kind of thing that can be searched.
@@ -24,6 +28,8 @@ class Scope:
         attributes: Fields by their bare name, in lower case.
         datasets: Fields of a data set, by name.
         sort_attributes: Attributes that are ordered by another column than they are filtered by.
+        many: Relations that hold any number of rows for one thing, each condition on which looks for a row of its own.
+        functions: What may stand around a metric, in lower case, and the column that it reads.
     """
 
     relation: str
@@ -31,6 +37,8 @@ class Scope:
     attributes: Mapping[str, Field]
     datasets: Mapping[str, Field] = field(default_factory=dict)
     sort_attributes: Mapping[str, Field] = field(default_factory=dict)
+    many: frozenset[str] = frozenset()
+    functions: Mapping[str, str] = field(default_factory=dict)
 
     def attribute(self, name: str, *, for_order: bool = False) -> Field | None:
         """Return the attribute of that name or alias, if there is one."""
@@ -68,6 +76,8 @@ RUNS: Final = Scope(
     | {"start_time": _START_TIME, "created": _START_TIME, "run_name": _RUN_NAME, "run name": _RUN_NAME},
     datasets=_columns("datasets", Kind.TEXT, "name", "digest", "context"),
     sort_attributes={"run_name": _RUN_NAME_ATTRIBUTE, "run name": _RUN_NAME_ATTRIBUTE},
+    many=frozenset({"datasets"}),
+    functions=METRIC_COLUMNS,
 )
 
 EXPERIMENTS: Final = Scope(
@@ -76,4 +86,21 @@ EXPERIMENTS: Final = Scope(
     attributes=_columns("experiments", Kind.TEXT, "name", "artifact_location", "lifecycle_stage")
     | _columns("experiments", Kind.ID, "experiment_id")
     | _columns("experiments", Kind.TIME, "creation_time", "last_update_time"),
+)
+
+_MODEL_CREATED = Field("models", "creation_timestamp", Kind.TIME)
+_MODEL_UPDATED = Field("models", "last_updated_timestamp", Kind.TIME)
+
+LOGGED_MODELS: Final = Scope(
+    relation="models",
+    entities=_aliases("model_metrics", "metric", "metrics")
+    | _aliases("params", "param", "params", "parameter", "parameters")
+    | _aliases("tags", "tag", "tags")
+    | _aliases("models", "attribute", "attributes", "attr", "model"),
+    attributes=_columns("models", Kind.TEXT, "model_id", "name", "status", "model_type", "source_run_id")
+    | _columns("models", Kind.TEXT, "status_message", "artifact_location", "lifecycle_stage")
+    | _columns("models", Kind.ID, "experiment_id")
+    | dict.fromkeys(("creation_timestamp", "creation_time", "creation_timestamp_ms"), _MODEL_CREATED)
+    | dict.fromkeys(("last_updated_timestamp", "last_updated_timestamp_ms"), _MODEL_UPDATED),
+    many=frozenset({"model_metrics"}),
 )

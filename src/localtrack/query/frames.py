@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import ErrorCode, LocaltrackError
-from localtrack.types import RunRow
+from localtrack.types import LoggedModel, RunRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,20 @@ def to_pandas(rows: Iterable[RunRow]) -> pd.DataFrame:
     }
     columns.update(_key_columns(rows, missing=float("nan")))
     return pd.DataFrame(columns)
+
+
+def models_to_pandas(models: Iterable[LoggedModel]) -> pd.DataFrame:
+    """Return logged models as the data frame that `mlflow.search_logged_models` returns: a column for each field.
+
+    Raises:
+        LocaltrackError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise missing_extra("pandas") from error
+
+    return pd.DataFrame([model.to_dictionary() | {"status": model.status} for model in models])
 
 
 def to_polars(rows: Iterable[RunRow]) -> pl.DataFrame:

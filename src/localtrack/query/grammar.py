@@ -41,7 +41,7 @@ from localtrack.query.expression import (
     OrderKey,
     Value,
 )
-from localtrack.query.fields import METRIC_COLUMNS, Scope
+from localtrack.query.fields import METRIC_RELATIONS, Scope
 from localtrack.query.literals import parse_number
 from localtrack.query.reader import TokenReader
 from localtrack.query.tokens import Token, TokenKind, complaint
@@ -225,12 +225,12 @@ class Parser(TokenReader):
 
     def _field(self, *, for_order: bool = False) -> Field:
         """Take a field, or a function over a metric."""
-        if function := self.take_call(*map(str.upper, METRIC_COLUMNS)):
+        if function := self.take_call(*map(str.upper, self._scope.functions)):
             inner = self._named(for_order=for_order)
             if inner.relation != "metrics":
                 raise self.error(f"a metric inside {function.text.upper()}()", self.last())
             self.expect_symbol(")")
-            return replace(inner, column=METRIC_COLUMNS[function.text.lower()])
+            return replace(inner, column=self._scope.functions[function.text.lower()])
         return self._named(for_order=for_order)
 
     def _named(self, *, for_order: bool) -> Field:
@@ -258,7 +258,7 @@ class Parser(TokenReader):
             raise self.error(f"one of {', '.join(self._scope.datasets)} after the dot", token)
         if not key or not (is_quoted_key or _PLAIN_KEY.fullmatch(key)):
             raise self.error("a key of letters, digits, underscores and dots, or a key in `backticks`", token)
-        return Field(relation, "value", Kind.NUMBER if relation == "metrics" else Kind.LOOSE, key)
+        return Field(relation, "value", Kind.NUMBER if relation in METRIC_RELATIONS else Kind.LOOSE, key)
 
     def _attribute(self, name: str, token: Token, for_order: bool) -> Field:
         if found := self._scope.attribute(name, for_order=for_order):

@@ -7,10 +7,14 @@
     params       row, key, value
     tags         row, key, value
     datasets     row, name, digest, context
+    models       row, model_id, name, experiment_id, status, status_message, model_type, source_run_id,
+                 artifact_location, lifecycle_stage, creation_timestamp, last_updated_timestamp
+    model_metrics  row, key, value
 
-`row` is the place of the run or experiment in the input; the tall tables hold a key at most once for a row. Times are
-milliseconds since 1970. A statement reads the *wide* relation: `row`, `stage` (the place of the life-cycle stage in
-`STAGES`), those columns of the narrow relation that it names, and a column for each key of a tall one that it names.
+`row` is the place of the run, experiment or logged model in the input; the tall tables but for `datasets` and
+`model_metrics` hold a key at most once for a row. Times are milliseconds since 1970. A statement reads the *wide*
+relation: `row`, `stage` (the place of the life-cycle stage in `STAGES`), those columns of the narrow relation that it
+names, and a column for each key of a tall one that it names.
 """
 
 from __future__ import annotations
@@ -20,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.arrow_columns import ColumnType, column
 from localtrack.query.expression import Field
-from localtrack.types import Experiment, RunRow
+from localtrack.types import Experiment, LoggedModel, Metric, RunRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Rows = Sequence[RunRow] | Sequence[Experiment]
+Rows = Sequence[RunRow] | Sequence[Experiment] | Sequence[LoggedModel]
 
 STAGES: Final = ("active", "deleted")
 
@@ -83,6 +87,39 @@ def experiments_relation(experiments: Sequence[Experiment]) -> pa.Table:
             "lifecycle_stage": ("string", [e.lifecycle_stage for e in experiments]),
             "creation_time": ("int64", [e.creation_time for e in experiments]),
             "last_update_time": ("int64", [e.last_update_time for e in experiments]),
+        }
+    )
+
+
+def models_relation(models: Sequence[LoggedModel]) -> pa.Table:
+    """Return the narrow relation of logged models."""
+    texts = (
+        *("model_id", "name", "experiment_id", "status_message", "model_type", "source_run_id", "artifact_location"),
+        "lifecycle_stage",
+    )
+    return _table(
+        {"row": ("int32", range(len(models)))}
+        | {name: ("string", [getattr(model, name) for model in models]) for name in texts}
+        | {"status": ("string", [model.status.value for model in models])}
+        | {
+            name: ("int64", [getattr(model, name) for model in models])
+            for name in ("creation_timestamp", "last_updated_timestamp")
+        }
+    )
+
+
+def model_metrics_relation(metrics: Sequence[Sequence[Metric]]) -> pa.Table:
+    """Return the metrics of logged models, every one of them.
+
+    Args:
+        metrics: Those of each model, in the order of the models.
+    """
+    rows = [(number, metric) for number, of_model in enumerate(metrics) for metric in of_model]
+    return _table(
+        {
+            "row": ("int32", [number for number, _ in rows]),
+            "key": ("string", [metric.key for _, metric in rows]),
+            "value": ("double", [metric.value for _, metric in rows]),
         }
     )
 

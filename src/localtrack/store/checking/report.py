@@ -48,6 +48,7 @@ class CheckReport:
     """By key; what was mended is not among them."""
     repaired: list[CheckFinding] = field(default_factory=list)
     runs_count: int = 0
+    models_count: int = 0
     files_count: int = 0
     bytes_count: int = 0
 

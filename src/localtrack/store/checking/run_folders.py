@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError
 from localtrack.format.edits import EditsState
@@ -23,6 +23,7 @@ from localtrack.format.runlog import RunLog, read_run_log
 from localtrack.storage.base import Entry, Storage
 from localtrack.store.artifacts import COPY_BYTES, open_artifact
 from localtrack.store.checking.report import Findings
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.logparts import read_log
 from localtrack.store.run_reading import RunReading
 from localtrack.store.sealing import read_chunk
@@ -33,19 +34,22 @@ _TRIES: Final = 10
 _FROM_COPY: Final = "Merge a sound copy of the store, if there is one; what can be read of the file still counts."
 
 
+AnyReading = TypeVar("AnyReading", bound=FolderReading[Any, Any])
+
+
 @dataclass(slots=True)
-class FolderCheck:
-    """One run folder as it is looked at."""
+class FolderCheck(Generic[AnyReading]):
+    """One folder of a run or a logged model as it is looked at."""
 
     storage: Storage
     folder: str
     entries: list[Entry]
-    reading: RunReading
+    reading: AnyReading
     findings: Findings
     damaged_writers: set[str] = field(default_factory=set)
 
     def note(self, name: str, what: str, invariant: str = "", *, remedy: str = _FROM_COPY) -> None:
-        """Report that something is wrong with a file of the run."""
+        """Report that something is wrong with a file of the folder."""
         self.findings.add(f"{self.folder}/{name}", what, invariant, remedy=remedy)
         self.damaged_writers.add(name.partition(".")[0])
 
@@ -96,7 +100,7 @@ def check_folder(
 
 
 def _check(
-    check: FolderCheck,
+    check: FolderCheck[RunReading],
     edits: EditsState,
     closed_bytes: Mapping[tuple[str, str], int],
     *,
@@ -104,7 +108,7 @@ def _check(
     sizes_only: bool,
 ) -> bool:
     reading, findings, folder = check.reading, check.findings, check.folder
-    _check_names(check, now_ms=now_ms)
+    check_names(check, now_ms=now_ms)
     if not reading.writers:
         if any(entry.is_folder for entry in check.entries):
             findings.add(
@@ -130,19 +134,19 @@ def _check(
             remedy = "`localtrack check --repair` brings it there."
             findings.add(folder, f"the run in it belongs into {homes.pop()}", "M7", remedy=remedy, is_repairable=True)
         return False
-    _take_log_problems(check)
+    take_log_problems(check)
     for writer in reading.writers:
         _check_points(check, writer)
         _check_end(check, writer, closed_bytes)
     if not reading.is_run and not check.damaged_writers:
         findings.add(folder, "no log in it has a whole first line", "S3", severity="info", remedy="It harms nothing.")
     if reading.is_run:
-        _check_state(check)
-        _check_artifacts(check, sizes_only=sizes_only)
+        check_state(check)
+        check_artifacts(check, sizes_only=sizes_only)
     return reading.is_run and not reading.is_newer
 
 
-def _homes(check: FolderCheck) -> set[str]:
+def _homes(check: FolderCheck[RunReading]) -> set[str]:
     """Return where the logs in a folder without a run say that they belong; logs that are damaged are reported."""
     homes: set[str] = set()
     for writer, files in check.reading.writers.items():
@@ -160,7 +164,8 @@ def _homes(check: FolderCheck) -> set[str]:
     return homes
 
 
-def _check_names(check: FolderCheck, *, now_ms: int) -> None:
+def check_names(check: FolderCheck[Any], *, now_ms: int) -> None:
+    """Look for names that no rule gives, files that a dead writer left, and parts of logs that are missing."""
     for entry in check.entries:
         if entry.name.startswith(TEMPORARY_PREFIX):
             if now_ms - entry.mtime_ms > DAY_MS:
@@ -191,7 +196,8 @@ def _check_names(check: FolderCheck, *, now_ms: int) -> None:
             check.note(part_name(name, min(missing)), what, "M2")
 
 
-def _take_log_problems(check: FolderCheck) -> None:
+def take_log_problems(check: FolderCheck[Any]) -> None:
+    """Add what was found wrong in the logs as they were read."""
     for finding in check.reading.findings:
         if finding.key == check.folder:
             continue  # of the run as a whole: told below
@@ -202,7 +208,7 @@ def _take_log_problems(check: FolderCheck) -> None:
         check.damaged_writers.add(name.partition(".")[0])
 
 
-def _check_points(check: FolderCheck, writer: str) -> None:
+def _check_points(check: FolderCheck[RunReading], writer: str) -> None:
     """Look whether the points of a writer are all there (M4), in files that are what their names say (M6, M7)."""
     reading = check.reading
     files, log = reading.writers[writer], reading.logs.get(writer)
@@ -246,7 +252,7 @@ def _check_points(check: FolderCheck, writer: str) -> None:
         _check_numbers(check, writer, sorted(spans))
 
 
-def _check_digests(check: FolderCheck, segments: list[RunFile]) -> None:
+def _check_digests(check: FolderCheck[RunReading], segments: list[RunFile]) -> None:
     for file in segments:
         digest = hashlib.sha256()
         with check.storage.open(f"{check.folder}/{file.name}") as source:
@@ -267,7 +273,9 @@ def _check_digests(check: FolderCheck, segments: list[RunFile]) -> None:
                 )
 
 
-def _check_chunk(check: FolderCheck, name: str, number: int, *, must_be_closed: bool) -> tuple[int, int] | None:
+def _check_chunk(
+    check: FolderCheck[RunReading], name: str, number: int, *, must_be_closed: bool
+) -> tuple[int, int] | None:
     """Look at a chunk, and return the numbers of its first point and of the one behind its last."""
     file = parse_run_file(name)
     assert file is not None
@@ -282,7 +290,7 @@ def _check_chunk(check: FolderCheck, name: str, number: int, *, must_be_closed: 
     return lines.header["first"], lines.header["first"] + len(points)
 
 
-def _check_numbers(check: FolderCheck, writer: str, spans: list[tuple[int, int]]) -> None:
+def _check_numbers(check: FolderCheck[RunReading], writer: str, spans: list[tuple[int, int]]) -> None:
     log = check.reading.logs.get(writer)
     name = log_name(writer)
     if log is None and (spans or writer not in check.reading.log_bytes):
@@ -304,7 +312,7 @@ def _check_numbers(check: FolderCheck, writer: str, spans: list[tuple[int, int]]
         check.note(name, f"its end counts {closed['points_all']} points, and there are {end}", "M5")
 
 
-def _check_end(check: FolderCheck, writer: str, closed_bytes: Mapping[tuple[str, str], int]) -> None:
+def _check_end(check: FolderCheck[RunReading], writer: str, closed_bytes: Mapping[tuple[str, str], int]) -> None:
     """Look whether a log is as long as a notice says that it was, and closed if its run has ended (S7)."""
     reading, name = check.reading, log_name(writer)
     log = reading.logs.get(writer)
@@ -325,7 +333,8 @@ def _check_end(check: FolderCheck, writer: str, closed_bytes: Mapping[tuple[str,
         )
 
 
-def _check_state(check: FolderCheck) -> None:
+def check_state(check: FolderCheck[Any]) -> None:
+    """Look for a record of creation that is missing, and for params with two values (M10)."""
     for problem in check.reading.state.problems:
         if "creation is missing" in problem:
             if not check.damaged_writers:  # else the damage is why
@@ -334,14 +343,14 @@ def _check_state(check: FolderCheck) -> None:
                     problem,
                     "M2",
                     severity="warning",
-                    remedy="Its process died as it began; delete the run if it is of no use.",
+                    remedy="Its process died as it began; delete it if it is of no use.",
                 )
         elif not check.damaged_writers:
             remedy = "Two processes logged it, each unaware of the other; keep the other value as a tag if you need it."
             check.findings.add(check.folder, problem, "M10", severity="warning", remedy=remedy)
 
 
-def _check_artifacts(check: FolderCheck, *, sizes_only: bool) -> None:
+def check_artifacts(check: FolderCheck[Any], *, sizes_only: bool) -> None:
     """Look whether every artifact with a record is there, and is what the record says (S6)."""
     changes = [change for log in check.reading.logs.values() for change in log.changes if change.kind == "artifact"]
     highest = {change.payload["path"]: change for change in sorted(changes, key=lambda change: change[:3])}
@@ -360,7 +369,7 @@ def _check_artifacts(check: FolderCheck, *, sizes_only: bool) -> None:
             )
 
 
-def _artifact_problem(check: FolderCheck, path: str, bytes_count: int, sha256: str) -> str:
+def _artifact_problem(check: FolderCheck[Any], path: str, bytes_count: int, sha256: str) -> str:
     try:
         with open_artifact(check.storage, check.folder, path) as file:
             size = file.seek(0, 2)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.documents import is_store_crc_sound, parse_store
-from localtrack.format.layout import RUNS, STORE_FILE, edits_key, is_day_folder, run_folder
+from localtrack.format.layout import MODELS, RUNS, STORE_FILE, edits_key, is_day_folder, run_folder
 from localtrack.storage import localpaths
 from localtrack.storage.base import Storage
 from localtrack.store.checking.catalog_files import (
@@ -18,11 +19,14 @@ from localtrack.store.checking.catalog_files import (
     fold_known,
     read_experiments,
 )
+from localtrack.store.checking.model_folders import check_model_folder
 from localtrack.store.checking.repair import Repair
 from localtrack.store.checking.report import CheckReport, Findings
 from localtrack.store.checking.run_folders import check_folder
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.inbox import Inbox
-from localtrack.store.run_reading import RunReading, list_run_folders
+from localtrack.store.model_reading import list_model_folders
+from localtrack.store.run_reading import list_run_folders
 from localtrack.store.site import Site
 
 Progress = Callable[[int, int], None]
@@ -50,7 +54,8 @@ def check_store(
     known = read_experiments(storage, findings, edits)
     state = fold_known(edits, known, store_created_ms=site.document.created_ms)
     closed_bytes = check_inbox(storage, findings)
-    _check_day_names(storage, findings)
+    for top in (RUNS, MODELS):
+        _check_day_names(storage, top, findings)
     folders = list_run_folders(storage)
     for number, folder in enumerate(folders):
         if not _leads_out(storage, folder, findings):
@@ -64,9 +69,16 @@ def check_store(
                 sizes_only=sizes_only,
             )
             if reading is not None:
-                _count(report, reading, known)
+                report.runs_count += 1
+                _count_files(report, reading, known)
         if progress is not None:
             progress(number + 1, len(folders))
+    for folder in list_model_folders(storage):
+        if not _leads_out(storage, folder, findings):
+            model = check_model_folder(storage, folder, findings, now_ms=now_ms, sizes_only=sizes_only)
+            if model is not None:
+                report.models_count += 1
+                _count_files(report, model, known)
     _check_told_runs(set(folders), closed_bytes, state.tombstones.keys(), findings)
     sound = [edit for edit in edits if edits_key(edit.writer) not in findings]  # what a damaged one says may be wrong
     check_experiments(findings, known, fold_known(sound, known, store_created_ms=site.document.created_ms))
@@ -99,8 +111,7 @@ def check_document(storage: Storage) -> CheckReport:
     return CheckReport(findings.merged())
 
 
-def _count(report: CheckReport, reading: RunReading, known: KnownExperiments) -> None:
-    report.runs_count += 1
+def _count_files(report: CheckReport, reading: FolderReading[Any, Any], known: KnownExperiments) -> None:
     report.files_count += sum(not entry.is_folder for entry in reading.entries)
     report.bytes_count += sum(entry.size for entry in reading.entries)
     for log in reading.logs.values():
@@ -110,17 +121,17 @@ def _count(report: CheckReport, reading: RunReading, known: KnownExperiments) ->
             known.with_runs.add(header["experiment_id"])
 
 
-def _check_day_names(storage: Storage, findings: Findings) -> None:
-    for entry in storage.entries(RUNS):
+def _check_day_names(storage: Storage, top: str, findings: Findings) -> None:
+    for entry in storage.entries(top):
         if not (entry.is_folder and is_day_folder(entry.name)) and not entry.name.startswith(".tmp-"):
             what, remedy = "no rule of the format gives this name; nobody reads it", "Move it out of the store."
-            findings.add(f"{RUNS}/{entry.name}", what, "M7", severity="info", remedy=remedy)
+            findings.add(f"{top}/{entry.name}", what, "M7", severity="info", remedy=remedy)
 
 
 def _leads_out(storage: Storage, folder: str, findings: Findings) -> bool:
     if not storage.is_local or localpaths.is_within(storage.path(folder), localpaths.real_path(storage.path(""))):
         return False
-    remedy = "Put the run's folder itself in place of the link."
+    remedy = "Put the folder itself in place of the link."
     findings.add(folder, "a link leads out of the store", "M9", severity="warning", remedy=remedy)
     return True
 
