@@ -19,7 +19,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunStatus, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelParameter,
+    LoggedModelStatus,
+    LoggedModelTag,
+    Metric,
+    Param,
+    RunStatus,
+    RunTag,
+    ViewType,
+)
 from mlflow.entities.experiment_tag import ExperimentTag
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -52,9 +66,12 @@ def copy_source(template: MlflowData, folder: Path) -> MlflowData:
             path.write_text(path.read_text().replace(old, new))
     else:
         with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            for table, column in _LOCATIONS:
                 database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
     return MlflowData(template.kind, folder)
+
+
+_LOCATIONS = ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")
 
 
 @contextmanager
@@ -126,7 +143,7 @@ class MlflowData:
             self.store.update_run_info(run_id, RunStatus.from_string(status), start_ms + 5_000, None)
         return run_id
 
-    def fill(self) -> dict[str, str]:
+    def fill(self, long_count: int = LONG_COUNT) -> dict[str, str]:
         """Write a bit of everything, and return the ids of runs by name."""
         store = self.store
         main = store.create_experiment("/Shared/téam/churn", tags=[ExperimentTag("owner", "ada\nlovelace")])
@@ -146,7 +163,7 @@ class MlflowData:
                 artifacts={"a.txt": b"text", "model/deep/weights.bin": bytes(range(256)) * 300, "empty.txt": b""},
             ),
             "long": self.add_run(
-                main, "long", points=[("loss", 1 / (n + 1), T + n * 10, n) for n in range(LONG_COUNT)], user="bob"
+                main, "long", points=[("loss", 1 / (n + 1), T + n * 10, n) for n in range(long_count)], user="bob"
             ),
             "running": self.add_run(main, "running", status=None, points=[("loss", 0.5, T, 0)]),
             "failed": self.add_run(main, "failed", status="FAILED", user=""),
@@ -165,6 +182,48 @@ class MlflowData:
         ids["in default"] = self.add_run("0", "in default", points=[("m", 2.0, T, 1)])
         return ids
 
+    def fill_models(self, ids: dict[str, str]) -> dict[str, str]:
+        """Add data sets and logged models to what `fill` wrote, and return the ids of models by name."""
+        store, run_id = self.store, ids["values"]
+        experiment_id = store.get_run(run_id).info.experiment_id
+        datasets = [
+            DatasetInput(
+                Dataset("iris", "d1", "local", '{"uri": "/data"}', '{"a": 1}', '{"rows": 3}'),
+                [InputTag("mlflow.data.context", "train"), InputTag("note", "ü")],
+            ),
+            DatasetInput(Dataset("plain", "d2", "code", "{}", None, None), []),
+        ]
+        store.log_inputs(run_id, datasets)
+        store.log_inputs(ids["long"], datasets[:1])
+        models = {}
+        for name in ("ready", "failed", "pending", "deleted"):
+            model = store.create_logged_model(
+                experiment_id,
+                name,
+                run_id if name == "ready" else None,
+                [LoggedModelTag("t", "two\nlines")],
+                [LoggedModelParameter("p", "ü")],
+                "agent" if name == "ready" else None,
+            )
+            models[name] = model.model_id
+            root = Path(model.artifact_location.removeprefix("file://"))
+            root.mkdir(parents=True)
+            (root / "MLmodel").write_text(f"name: {name}")
+        store.finalize_logged_model(models["ready"], LoggedModelStatus.READY)
+        store.finalize_logged_model(models["failed"], LoggedModelStatus.FAILED)
+        self.log_model_metrics(run_id, models["ready"], [("acc", 0.5, 1), ("with data", math.inf, 2)])
+        store.log_inputs(ids["long"], models=[LoggedModelInput(models["ready"])])
+        store.log_outputs(run_id, [LoggedModelOutput(models["ready"], 3), LoggedModelOutput(models["failed"], 0)])
+        store.delete_logged_model(models["deleted"])
+        return models
+
+    def log_model_metrics(self, run_id: str, model_id: str, metrics: list[tuple[str, float, int]]) -> None:
+        """Log metrics of a model: key, value and step; those whose key says so with a data set."""
+        for key, value, step in metrics:
+            data = {"dataset_name": "iris", "dataset_digest": "d1"} if "data" in key else {}
+            metric = Metric(key, value, T + step, step, model_id=model_id, run_id=run_id, **data)
+            self.store.log_batch(run_id, [metric], [], [])
+
     # -- reading
 
     def read(self) -> dict[str, Any]:
@@ -181,6 +240,49 @@ class MlflowData:
             for run in self.store.search_runs([experiment.experiment_id], "", ViewType.ALL, max_results=50_000):
                 runs[run.info.run_id] = self._read_run(run, experiment.name)
         return {"experiments": experiments, "runs": runs}
+
+    def read_models(self, model_ids: list[str]) -> dict[str, Any]:
+        """Return logged models, deleted ones too, by id."""
+        return {model_id: self._read_model(model_id) for model_id in model_ids}
+
+    def _read_model(self, model_id: str) -> dict[str, Any]:
+        model = self.store.get_logged_model(model_id, allow_deleted=True)
+        root = Path(model.artifact_location.removeprefix("file://"))
+        metrics = set()
+        for metric in model.metrics or []:
+            value = metric.value
+            if self.kind == "sqlite" and abs(value) == INFINITY_IN_SQL:
+                value = math.copysign(math.inf, value)
+            data = None if metric.dataset_name is None else (metric.dataset_name, metric.dataset_digest)
+            metrics.add((metric.key, metric.timestamp, metric.step, to_json(value), metric.run_id, data))
+        return {
+            "name": model.name,
+            "source_run": model.source_run_id,
+            "model_type": model.model_type,
+            "status": str(model.status),
+            "status_message": model.status_message,
+            "created_ms": model.creation_timestamp,
+            "updated_ms": model.last_updated_timestamp,
+            "params": dict(model.params),
+            "tags": dict(model.tags),
+            "metrics": metrics,
+            "artifacts": {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()},
+        }
+
+    def read_links(self, run_id: str) -> dict[str, Any]:
+        """Return what a run read and made."""
+        run = self.store.get_run(run_id)
+        return {
+            "datasets": {
+                (it.dataset.name, it.dataset.digest): {
+                    **{key: value for key, value in it.dataset.to_dictionary().items() if value is not None},
+                    "tags": {tag.key: tag.value for tag in it.tags},
+                }
+                for it in run.inputs.dataset_inputs
+            },
+            "model_inputs": {it.model_id for it in run.inputs.model_inputs},
+            "model_outputs": {(it.model_id, it.step) for it in run.outputs.model_outputs},
+        }
 
     def _read_run(self, run: Any, experiment: str) -> dict[str, Any]:
         points = set()

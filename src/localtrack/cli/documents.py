@@ -28,7 +28,8 @@ FIELDS: Final[dict[str, str]] = {
     "merge": "destination, sources",
     "import": (
         "destination, dry_run, source, complete, experiments_added, experiments_extended, runs_added, runs_extended, "
-        "runs_unchanged, runs_failed, points_added, points_repeated, params_added, tags_changed, life_cycles_changed, "
+        "runs_unchanged, runs_failed, models_added, models_extended, models_unchanged, models_failed, points_added, "
+        "points_repeated, params_added, tags_changed, inputs_added, model_metrics_added, life_cycles_changed, "
         "artifacts_added, artifact_bytes, findings"
     ),
     "sync": (

@@ -97,6 +97,7 @@ class EditsState:
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
     imported_runs: dict[str, bool] = field(default_factory=dict)
     """Of runs whose life cycle an import has recorded: whether the last one said deleted."""
+    imported_models: dict[str, bool] = field(default_factory=dict)
     greatest_stamp: int = 0
 
     def is_run_deleted(self, run_id: str, experiment_id: str) -> bool:
@@ -179,8 +180,9 @@ def fold_edits(
             if edit.kind == "runs" and not lifecycle.is_deleted and state.tombstones:
                 for run_id in state.tombstones.keys() & set(edit.payload["runs"]):
                     state.tombstones[run_id].is_undone = True
-            if edit.kind == "runs" and "imported" in edit.payload:
-                state.imported_runs.update(dict.fromkeys(edit.payload["runs"], lifecycle.is_deleted))
+            if "imported" in edit.payload:
+                imported = state.imported_runs if edit.kind == "runs" else state.imported_models
+                imported.update(dict.fromkeys(edit.payload[edit.kind], lifecycle.is_deleted))
         else:
             _apply_tombstone(state, edit)
     default = state.experiments.get(DEFAULT_EXPERIMENT_ID)

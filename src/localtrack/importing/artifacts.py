@@ -14,18 +14,18 @@ from localtrack.importing.places import SourceFile
 from localtrack.importing.report import Findings, ImportReport
 from localtrack.storage.base import Storage
 from localtrack.store.artifacts import COPY_BYTES, open_artifact, put_chunks
-from localtrack.store.run_writer import RunWriter
+from localtrack.store.state_writer import StateWriter
 
 Described = tuple[int, str]
 """Size and SHA-256 of a file."""
 
 
 class ArtifactImport:
-    """Brings the artifacts of one run.
+    """Brings the artifacts of one run or logged model.
 
     Args:
-        begin: Gives the writer of the run, beginning it with the first call; None in a dry run.
-        folder: Key of the run's folder.
+        begin: Gives its writer, beginning it with the first call; None in a dry run.
+        folder: Key of its folder.
         here: What records describe, by path.
         base: What imports have left.
         unrecorded: Gives the paths of files that are here without a record.
@@ -33,7 +33,7 @@ class ArtifactImport:
 
     def __init__(
         self,
-        begin: Callable[[], RunWriter | None],
+        begin: Callable[[], StateWriter | None],
         folder: str,
         here: Mapping[str, Mapping[str, Any]],
         base: Mapping[str, Mapping[str, Any]],

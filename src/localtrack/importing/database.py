@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from array import array
 from collections.abc import Iterator
 from functools import partial
@@ -16,9 +15,11 @@ from typing import Any, Final
 from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError
 from localtrack.format.names import validate_key
 from localtrack.format.run_fold import RUN_NAME_TAG
+from localtrack.importing.database_models import list_models, read_inputs, read_model, restore_infinity
 from localtrack.importing.report import Findings
 from localtrack.importing.source import (
     SourceExperiment,
+    SourceModel,
     SourcePoints,
     SourceRun,
     add_old_source_tags,
@@ -29,8 +30,6 @@ from localtrack.storage.failures import show_path
 
 _BLOCK_ROWS: Final = 100_000
 _LOCK_PATIENCE_S: Final = 30.0
-_LARGEST: Final = sys.float_info.max
-"""MLflow stores this for infinity, since MySQL has none: `SqlAlchemyStore._log_metrics`."""
 _DEFAULT_WORKSPACE: Final = "default"
 _RUN_COLUMNS: Final = (
     "name",
@@ -134,7 +133,12 @@ class Database:
             key in run.tags for key in ("mlflow.log-model.history", "mlflow.loggedArtifacts", "mlflow.loggedImages")
         )
         run.iter_points = partial(self._iter_points, run_key, findings)
+        read_inputs(self._read, run)
         return run
+
+    def read_model(self, model_key: str) -> SourceModel:
+        """Return a logged model."""
+        return read_model(self._read, model_key)
 
     def close(self) -> None:
         """Close the database."""
@@ -161,6 +165,7 @@ class Database:
             is_deleted=row.get("lifecycle_stage") == "deleted",
             tags=tags,
             run_keys=self._list_runs(row.get("experiment_id"), findings),
+            model_keys=list_models(self._read, row.get("experiment_id"), findings),
             findings=findings,
             are_tags_whole=is_whole,
         )
@@ -321,8 +326,7 @@ def _take_row(points: SourcePoints, timestamp: Any, step: Any, value: Any, is_na
         value = float(value)
     elif type(value) is not float:
         return f"its value is {value!r}"
-    if value in (_LARGEST, -_LARGEST):
-        value = float("inf") if value > 0 else float("-inf")
+    value = restore_infinity(value)
     points.timestamp_ms.append(timestamp)
     points.step.append(step)
     points.value.append(value)

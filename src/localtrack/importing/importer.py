@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, FormatError, InvalidInputError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.ids import parse_run_id
 from localtrack.importing.experiments import bring_experiment
+from localtrack.importing.models import ModelImport
 from localtrack.importing.places import ArtifactPlaces
 from localtrack.importing.report import ImportReport, Progress
 from localtrack.importing.runs import RunImport, is_removed_for_good
-from localtrack.importing.source import FROM, Source, SourceExperiment, SourceRun
+from localtrack.importing.source import FROM, Source, SourceExperiment
 from localtrack.importing.target import Target
 from localtrack.storage.locks import maintenance_lock
 from localtrack.store.catalog import Catalog
@@ -21,8 +23,8 @@ from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 from localtrack.types import Finding
 
-_RUNS_AT_ONCE: Final = 200
-"""Runs whose deletion is recorded in one write."""
+_AT_ONCE: Final = 200
+"""Runs, or models, whose deletion is recorded in one write."""
 _LOCK_PATIENCE_S: Final = 60.0
 
 
@@ -59,7 +61,7 @@ def import_source(
     target = Target(site, catalog, runs, ArtifactPlaces(source.base_folders, artifact_root), report, is_dry)
     with nullcontext() if is_dry else maintenance_lock(site.storage, "import", timeout_s=_LOCK_PATIENCE_S):
         experiments = source.list_experiments()
-        total_count = sum(len(experiment.run_keys) for experiment in experiments)
+        total_count = sum(len(experiment.run_keys) + len(experiment.model_keys) for experiment in experiments)
         done_count = 0
         if progress is not None:
             progress(0, total_count)
@@ -67,7 +69,10 @@ def import_source(
         for there in experiments:
             document = bring_experiment(target, source, there)
             report.findings += there.findings.found
-            for _ in _bring_runs(target, source, there, document, seen):
+            runs_and_models = chain(
+                _bring_runs(target, source, there, document, seen), _bring_models(target, source, there, document)
+            )
+            for _ in runs_and_models:
                 done_count += 1
                 if progress is not None:
                     progress(done_count, total_count)
@@ -79,10 +84,15 @@ def _bring_runs(
     target: Target, source: Source, there: SourceExperiment, document: ExperimentDocument, seen: set[str]
 ) -> Iterator[None]:
     """Bring the runs of an experiment, and yield after each."""
-    for start in range(0, len(there.run_keys), _RUNS_AT_ONCE):
-        batch = [source.read_run(run_key) for run_key in there.run_keys[start : start + _RUNS_AT_ONCE]]
-        _record_life_cycles(target, batch)
+    for start in range(0, len(there.run_keys), _AT_ONCE):
+        batch = [source.read_run(run_key) for run_key in there.run_keys[start : start + _AT_ONCE]]
         edits = target.catalog.read()
+        changed = [
+            (run.run_id, run.is_deleted, run.deleted_ms)
+            for run in batch
+            if run.run_id not in edits.tombstones and edits.imported_runs.get(run.run_id, False) != run.is_deleted
+        ]
+        _record_life_cycles(target, "runs", changed)
         for run in batch:
             if run.run_id in seen:
                 run.findings.note("", "a run of this id came before; what is new in it was added to that one")
@@ -100,39 +110,61 @@ def _bring_runs(
             yield
 
 
-def _record_life_cycles(target: Target, batch: list[SourceRun]) -> None:
-    """Record which runs were deleted or restored in the source since the last import.
+def _bring_models(
+    target: Target, source: Source, there: SourceExperiment, document: ExperimentDocument
+) -> Iterator[None]:
+    """Bring the logged models of an experiment, and yield after each."""
+    for start in range(0, len(there.model_keys), _AT_ONCE):
+        batch = [source.read_model(model_key) for model_key in there.model_keys[start : start + _AT_ONCE]]
+        imported = target.catalog.read().imported_models
+        _record_life_cycles(
+            target,
+            "models",
+            [
+                (m.model_id, m.is_deleted, m.updated_ms)
+                for m in batch
+                if imported.get(m.model_id, False) != m.is_deleted
+            ],
+        )
+        for model in batch:
+            try:
+                ModelImport(target, model, document).bring()
+            except (FormatError, InvalidInputError) as error:
+                model.findings.note("", error.message.rstrip("."), severity="error")
+                target.report.models_failed += 1
+            target.report.findings += model.findings.found
+            yield
 
-    Before the runs themselves, so that one that is deleted is never shown as active.
+
+def _record_life_cycles(target: Target, kind: str, changed: list[tuple[str, bool, int | None]]) -> None:
+    """Record which runs or models were deleted or restored in the source since the last import.
+
+    Before they are brought themselves, so that what is deleted is never shown as active.
+
+    Args:
+        target: The store.
+        kind: `runs` or `models`.
+        changed: Id, whether it is deleted, and since when, each.
     """
-    edits = target.catalog.read()
-    records: list[dict[str, Any]] = []
-    for run in batch:
+    records: list[tuple[str, dict[str, Any]]] = []
+    for entity_id, is_deleted, time_ms in changed:
         try:
-            parse_run_id(run.run_id)
+            parse_run_id(entity_id)
         except InvalidInputError:
             continue  # told when it is brought
-        if run.run_id in edits.tombstones or run.is_deleted == edits.imported_runs.get(run.run_id, False):
-            continue
-        records.append(
-            {
-                "op": "deleted" if run.is_deleted else "restored",
-                "runs": [run.run_id],
-                "time_ms": target.site.clock() if run.deleted_ms is None else run.deleted_ms,
-                "user": "",
-                "imported": FROM,
-            }
-        )
+        op = "deleted" if is_deleted else "restored"
+        time_ms = target.site.clock() if time_ms is None else time_ms
+        records.append((kind, {"op": op, kind: [entity_id], "time_ms": time_ms, "user": "", "imported": FROM}))
     target.report.life_cycles_changed += len(records)
     if records and not target.is_dry:
-        target.catalog.add_life_cycles(*(("runs", record) for record in records))
+        target.catalog.add_life_cycles(*records)
 
 
 def _describe_missing(locations: list[str]) -> list[Finding]:
     if not locations:
         return []
     what = (
-        f"{len(locations)} runs have no artifact folder where one would be; runs without artifacts have none, "
-        "for others say where it lies now with --artifact-root"
+        f"{len(locations)} runs or models have no artifact folder where one would be, as those without artifacts; "
+        "where others lie now, --artifact-root says"
     )
     return [Finding(locations[0], what, ErrorCode.ARTIFACT_NOT_FOUND, "info")]

@@ -20,9 +20,11 @@ from localtrack.format.names import validate_key
 from localtrack.format.run_fold import RUN_NAME_TAG
 from localtrack.importing.meta_files import META_FILE, printable_name, read_meta, read_values, require_yaml, walk_keys
 from localtrack.importing.metric_lines import read_metric_file
+from localtrack.importing.mlruns_models import read_inputs, read_model
 from localtrack.importing.report import Findings
 from localtrack.importing.source import (
     SourceExperiment,
+    SourceModel,
     SourcePoints,
     SourceRun,
     add_old_source_tags,
@@ -93,7 +95,12 @@ class MlrunsFolder:
         run.artifact_folders.insert(0, os.path.join(folder, "artifacts"))
         run.has_artifacts = any(key in run.tags for key in _ARTIFACT_TAGS)
         run.iter_points = partial(self._iter_points, folder, run.findings)
+        read_inputs(run, folder, os.path.dirname(folder))
         return run
+
+    def read_model(self, model_key: str) -> SourceModel:
+        """Return the logged model in a folder."""
+        return read_model(os.path.join(self.root, model_key), Findings(printable_name(model_key)))
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -120,7 +127,7 @@ class MlrunsFolder:
             return []
 
     def _list_runs(self, folder: str) -> list[str]:
-        """Return the runs of an experiment: without `meta.yaml` it is one if there are points, params or tags."""
+        """Return the runs, or models, in a folder: without `meta.yaml` it is one if it has points, params or tags."""
         return [
             os.path.join(folder, name)
             for name in self._list_folders(folder)
@@ -148,6 +155,7 @@ class MlrunsFolder:
             is_deleted=is_deleted,
             tags=tags,
             run_keys=self._list_runs(folder),
+            model_keys=self._list_runs(os.path.join(folder, "models")),
             findings=findings,
             are_tags_whole=is_whole,
         )

@@ -25,13 +25,20 @@ class ImportReport:
     runs_unchanged: int = 0
     runs_failed: int = 0
     """Runs of which nothing could be brought."""
+    models_added: int = 0
+    models_extended: int = 0
+    models_unchanged: int = 0
+    models_failed: int = 0
     points_added: int = 0
     points_repeated: int = 0
     """Points that the source holds more than once: each is one point here."""
     params_added: int = 0
     tags_changed: int = 0
+    inputs_added: int = 0
+    """Data sets and logged models that runs read or made."""
+    model_metrics_added: int = 0
     life_cycles_changed: int = 0
-    """Runs and experiments that were deleted or restored in the source."""
+    """Runs, logged models and experiments that were deleted or restored in the source."""
     artifacts_added: int = 0
     artifact_bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -50,6 +57,8 @@ class ImportReport:
             + self.experiments_extended
             + self.runs_added
             + self.runs_extended
+            + self.models_added
+            + self.models_extended
             + self.life_cycles_changed
         )
 

@@ -57,6 +57,7 @@ class RunImport:
         if not self._is_new:
             report.tags_changed += len(self._tags)
         self._bring_params()
+        self._bring_inputs()
         self._bring_points()
         self._bring_artifacts()
         info = self._plan_info()
@@ -154,6 +155,21 @@ class RunImport:
             if writer is not None:
                 writer.set_params(new)
             self._target.report.params_added += len(new)
+
+    def _bring_inputs(self) -> None:
+        there, state = self._there, None if self._reading is None else self._reading.state
+        datasets = {(dataset["name"], dataset["digest"]): dataset for dataset in reversed(there.datasets)}
+        inputs, outputs = dict.fromkeys(there.model_inputs), dict.fromkeys(there.model_outputs)
+        if state is not None:
+            datasets = {key: dataset for key, dataset in datasets.items() if key not in state.datasets}
+            inputs = {model_id: None for model_id in inputs if model_id not in state.model_inputs}
+            outputs = {pair: None for pair in outputs if pair not in state.model_outputs}
+        if datasets or inputs or outputs:
+            writer = self._begin()
+            if writer is not None:
+                writer.log_inputs(list(datasets.values()), list(inputs))
+                writer.log_outputs(list(outputs))
+            self._target.report.inputs_added += len(datasets) + len(inputs) + len(outputs)
 
     def _bring_points(self) -> None:
         picker = NewPoints(KnownPoints(self._reading))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+from localtrack.errors import InvalidInputError
+from localtrack.format.modellog import ModelMetric
 from localtrack.importing.report import Findings
-from localtrack.types import STATUSES
+from localtrack.types import STATUSES, LoggedModelStatus
 
 FROM: Final = "mlflow"
 """The program whose data is read, as records in the store name it."""
@@ -38,6 +40,8 @@ class SourceExperiment:
     tags: dict[str, str]
     run_keys: list[str]
     """What `Source.read_run` takes, in the order in which runs are brought."""
+    model_keys: list[str]
+    """What `Source.read_model` takes."""
     findings: Findings
     are_tags_whole: bool = True
     """False: tags could not all be read, so that one that is missing may still be there."""
@@ -64,12 +68,39 @@ class SourceRun:
     tags: dict[str, str] = field(default_factory=dict)
     are_tags_whole: bool = True
     """False: tags could not all be read, so that one that is missing may still be there."""
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    """What it read, as payloads of `dataset` records. FORMAT.md section 6.2."""
+    model_inputs: list[str] = field(default_factory=list)
+    model_outputs: list[tuple[str, int]] = field(default_factory=list)
+    """Logged models that it made, each with its step."""
     artifact_folders: list[str] = field(default_factory=list)
     """Where its artifacts may lie: paths and URIs, the likeliest first."""
     has_artifacts: bool = False
     """True: something says that there are artifacts, so that none found means that they are missing."""
     iter_points: Callable[[], Iterator[SourcePoints]] = lambda: iter(())
     """The blocks of one metric come one after the other."""
+
+
+@dataclass(slots=True)
+class SourceModel:
+    """A logged model as the source has it."""
+
+    model_id: str
+    findings: Findings
+    name: str = ""
+    model_type: str | None = None
+    source_run: str | None = None
+    status: str = "PENDING"
+    status_message: str | None = None
+    created_ms: int | None = None
+    updated_ms: int | None = None
+    is_deleted: bool = False
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    are_tags_whole: bool = True
+    metrics: list[ModelMetric] = field(default_factory=list)
+    artifact_folders: list[str] = field(default_factory=list)
+    """Where its artifacts may lie: paths and URIs, the likeliest first."""
 
 
 class Source(Protocol):
@@ -93,9 +124,44 @@ class Source(Protocol):
         """Return a run."""
         ...
 
+    def read_model(self, model_key: str) -> SourceModel:
+        """Return a logged model."""
+        ...
+
     def close(self) -> None:
         """Let go of what is open."""
         ...
+
+
+def to_model_status(value: Any, findings: Findings) -> str:
+    """Return the status of a logged model as text; what is none is reported, and the model counts as not finished."""
+    try:
+        return (LoggedModelStatus.from_int(value) if type(value) is int else LoggedModelStatus.parse(value)).value
+    except InvalidInputError:
+        findings.note("", f"{value!r} is not a status of a model; PENDING is taken instead")
+        return LoggedModelStatus.PENDING.value
+
+
+def to_dataset(fields: Mapping[str, Any], tags: Any, name: str, findings: Findings) -> dict[str, Any] | None:
+    """Return the payload of a `dataset` record; None, reported, if it has no name and digest as texts.
+
+    Args:
+        fields: `name`, `digest`, `source_type`, `source`, `schema`, `profile`.
+        tags: What the run said of it.
+        name: What it is called in findings.
+        findings: Where problems are reported.
+    """
+    payload: dict[str, Any] = {key: fields.get(key) for key in ("name", "digest", "source_type", "source")}
+    if not isinstance(payload["name"], str) or not isinstance(payload["digest"], str):
+        findings.note(name, f"it is no data set: its name is {payload['name']!r}, its digest {payload['digest']!r}")
+        return None
+    for key in ("source_type", "source"):
+        payload[key] = "" if payload[key] is None else str(payload[key])
+    for key in ("schema", "profile"):
+        payload[key] = None if fields.get(key) is None else str(fields[key])
+    pairs = tags.items() if isinstance(tags, dict) else ()
+    payload["tags"] = {str(key): str(value) for key, value in pairs if value is not None}
+    return payload
 
 
 def to_status(value: Any, findings: Findings) -> str:

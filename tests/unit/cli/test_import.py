@@ -31,7 +31,7 @@ def test_it_says_what_it_did(mlruns: Path, tmp_path: Path, invoke: Invoke) -> No
     assert answer.exit_code == 0
     assert answer.stdout.splitlines() == [
         f"{mlruns}: 1 runs added, 0 extended, 0 unchanged; 1 experiments added",
-        "2 points, 1 params, 1 artifacts (4 B) added",
+        "2 points, 1 params, 0 inputs and outputs, 0 logged models, 1 artifacts (4 B) added",
     ]
     assert answer.stderr == ""
     answer = invoke(*arguments)

@@ -90,10 +90,16 @@ def _document(report: ImportReport) -> dict[str, Any]:
         "runs_extended": report.runs_extended,
         "runs_unchanged": report.runs_unchanged,
         "runs_failed": report.runs_failed,
+        "models_added": report.models_added,
+        "models_extended": report.models_extended,
+        "models_unchanged": report.models_unchanged,
+        "models_failed": report.models_failed,
         "points_added": report.points_added,
         "points_repeated": report.points_repeated,
         "params_added": report.params_added,
         "tags_changed": report.tags_changed,
+        "inputs_added": report.inputs_added,
+        "model_metrics_added": report.model_metrics_added,
         "life_cycles_changed": report.life_cycles_changed,
         "artifacts_added": report.artifacts_added,
         "artifact_bytes": report.artifact_bytes,
@@ -109,6 +115,7 @@ def _sentences(report: ImportReport, *, is_dry: bool) -> Iterator[str]:
         f"{report.runs_unchanged} unchanged{failed}; {report.experiments_added} experiments {would}added"
     )
     yield (
-        f"{report.points_added} points, {report.params_added} params, {report.artifacts_added} artifacts "
+        f"{report.points_added} points, {report.params_added} params, {report.inputs_added} inputs and outputs, "
+        f"{report.models_added} logged models, {report.artifacts_added} artifacts "
         f"({format_bytes(report.artifact_bytes)}) {would}added"
     )
