@@ -31,7 +31,8 @@ class AnalysisCalls(ExperimentCalls):
 
         findings: list[Finding] = []
         wanted = None if experiment_ids is None else set(experiment_ids)
-        rows = [self._runs.row(reading) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
+        edits = self._catalog.read()  # once: each reading lists the store's edits
+        rows = [self._runs.row(reading, edits) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
         names = {e.experiment_id: e.name for e in self._catalog.read().experiments.values()}
         return RowSnapshot(rows, experiment_names=names, findings=[*self._catalog.findings, *findings])
 

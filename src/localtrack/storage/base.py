@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
@@ -39,6 +40,15 @@ class Appender(Protocol):
     @property
     def size(self) -> int:
         """Bytes handed to the medium so far."""
+        ...
+
+    @property
+    def has_backlog(self) -> bool:
+        """True: a part of it is durable elsewhere, and `sync` has to be tried again to bring it to the medium."""
+        ...
+
+    def is_due(self) -> bool:
+        """Return whether it is time for a sync in the background."""
         ...
 
     def append(self, data: bytes, *, is_last: bool = False) -> bool:
@@ -152,6 +162,17 @@ class Storage(Protocol):
 
     def read_from(self, key: str, offset: int) -> bytes:
         """Return the bytes of a file from an offset on. `FileNotFoundError` if there is none."""
+        ...
+
+    def view(self, key: str) -> Storage:
+        """Return a storage for reading everything below a key once, in as few requests as the medium needs.
+
+        What it lists may be as of now for as long as it is used; this storage itself where listing is cheap.
+        """
+        ...
+
+    def load(self, folders: Sequence[str]) -> None:
+        """Fetch the logs in some folders, which are read next, where many at once are quicker than one by one."""
         ...
 
     def make_folder(self, key: str) -> None:

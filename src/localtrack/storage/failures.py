@@ -37,6 +37,25 @@ def to_storage_error(error: OSError, what: str) -> StorageError:
     return mapped
 
 
+_CLIENT_PACKAGES: Final = frozenset(
+    [
+        *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "paramiko", "asyncssh"),
+        *("smbprotocol", "requests", "urllib3", "fsspec"),
+    ]
+)
+"""What object stores and servers are reached with, and which raises errors that are no `OSError`."""
+
+
+def foreign_to_storage_error(error: Exception, what: str) -> StorageError | None:
+    """Return our error for one that came out of fsspec; None if it is nobody's failure but a mistake of the caller."""
+    if isinstance(error, OSError):
+        return to_storage_error(error, what)
+    if type(error).__module__.partition(".")[0] not in _CLIENT_PACKAGES:
+        return None
+    reason = str(error) or type(error).__name__
+    return StorageError(f"{what} failed: {reason.rstrip('.')}.", hint="What was logged before is safe.")
+
+
 @contextmanager
 def mapped_errors(what: str) -> Iterator[None]:
     """Turn an `OSError` of the block into a `StorageError` that says what failed. Ours pass."""

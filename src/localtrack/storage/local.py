@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import stat as stat_module
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import BinaryIO, Final, NamedTuple
@@ -132,6 +132,14 @@ class LocalStorage:
         None where a lock that was taken elsewhere is not seen here: by another mount, or through a server.
         """
         return is_locked(self.path(key)) if self.capabilities.can_show_life else None
+
+    def view(self, key: str) -> LocalStorage:
+        """See `Storage.view`."""
+        del key
+        return self
+
+    def load(self, folders: Sequence[str]) -> None:
+        """See `Storage.load`."""
 
     def make_folder(self, key: str) -> None:
         """See `Storage.make_folder`."""

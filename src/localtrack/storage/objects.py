@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import io
+import os
 import tempfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, BinaryIO, Final, cast
 
+from localtrack import reporting
 from localtrack.errors import ErrorCode, LocaltrackError, StorageError
-from localtrack.format.layout import part_name
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import of_protocol
-from localtrack.storage.failures import to_storage_error
+from localtrack.storage.failures import foreign_to_storage_error
+from localtrack.storage.local import LocalStorage
+from localtrack.storage.mappedfile import MappedFile
+from localtrack.storage.object_cache import ObjectCache, is_unchanging
+from localtrack.storage.object_log import ObjectLog
+from localtrack.storage.spool_folders import ensure_default_root, ensure_spool
 
-PART_BYTES: Final = 1024 * 1024
-"""So much is kept in memory before a part is written without being asked for."""
-RECALL_BYTES: Final = 256 * 1024
-"""A log no longer than this is kept in memory as a whole, to fold it at the end of a short run without reading it."""
+_COPY_BYTES: Final = 1024 * 1024
+_S3_PATIENCE: Final = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
+"""Where the user has configured nothing: with the defaults the end of a run waits minutes for a store that hangs."""
+_S3_TRIES: Final = 3
+_WHOLE_BYTES: Final = 1024 * 1024
+"""An object no larger than this is fetched at once."""
+_RANGE_BYTES: Final = 256 * 1024
 _SPOOL_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -30,11 +39,27 @@ class ObjectStorage:
     is_local = False
 
     def __init__(self, fs: Any, root: str, uri: str) -> None:
-        self._fs = fs
+        self._made_fs = fs
+        self._pid = os.getpid()
         self._root = root.rstrip("/")
         self.uri = uri.rstrip("/")
         protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
         self.capabilities = of_protocol(protocol)
+        # s3fs asks for the size of each object first, to fetch large ones in pieces; what is read whole here is small.
+        self._read_options = {"max_concurrency": 1} if self.capabilities.medium == "s3" else {}
+        self._cache = ObjectCache(self.uri)
+        self.spool_root = ""
+        """Where to keep what the store does not take; a folder of the user's among the temporary ones if empty."""
+        self._spool: LocalStorage | None = None
+        self._is_failing = False
+
+    @property
+    def _fs(self) -> Any:
+        """The file system of fsspec. Its connections and threads do not outlive a fork."""
+        if self._pid != os.getpid():
+            self._made_fs = _connect(self.uri)[0]
+            self._pid = os.getpid()
+        return self._made_fs
 
     @classmethod
     def at(cls, url: str) -> ObjectStorage:
@@ -44,18 +69,7 @@ class ObjectStorage:
             LocaltrackError: The package for its protocol is not installed.
             StorageError: fsspec does not know the protocol, or it refuses the URL.
         """
-        import fsspec
-
-        try:
-            fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except ImportError as error:
-            raise LocaltrackError(
-                f"{url} needs another package: {error}.", code=ErrorCode.MISSING_EXTRA, hint="Install it with pip."
-            ) from error
-        except ValueError as error:
-            raise StorageError(
-                f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."
-            ) from error
+        fs, root = _connect(url)
         return cls(fs, root, url)
 
     def path(self, key: str) -> str:
@@ -68,14 +82,76 @@ class ObjectStorage:
         return None
 
     def read(self, key: str) -> bytes:
-        """See `Storage.read`."""
-        with _mapped(f"Reading {self.path(key)}"):
-            return bytes(self._fs.cat_file(self._full(key)))
+        """See `Storage.read`. What never changes is kept on the local disk."""
+        is_kept = is_unchanging(key)
+        data = self._cache.get(key) if is_kept else None
+        if data is None:
+            with _mapped(f"Reading {self.path(key)}"):
+                data = bytes(self._fs.cat_file(self._full(key), **self._read_options))
+            if is_kept:
+                self._cache.put(key, data)
+        return data
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return what lies under these keys, read at the same time; what is not there is missing."""
+        found: dict[str, bytes] = {}
+        for key in keys:
+            data = self._cache.get(key) if is_unchanging(key) else None
+            if data is not None:
+                found[key] = data
+        rest = {self._full(key): key for key in keys if key not in found}
+        if not rest:
+            return found
+        with _mapped(f"Reading {len(rest)} objects of {self.uri}"):
+            answers = self._fs.cat(list(rest), on_error="return", **self._read_options)
+        for path, answer in answers.items():
+            key = rest.get(path) or rest[path.lstrip("/")]
+            if isinstance(answer, FileNotFoundError):
+                continue
+            with _mapped(f"Reading {self.path(key)}"):
+                if isinstance(answer, Exception):
+                    raise answer
+            found[key] = bytes(answer)
+            if is_unchanging(key):
+                self._cache.put(key, found[key])
+        return found
 
     def open(self, key: str) -> BinaryIO:
-        """See `Storage.open`."""
+        """See `Storage.open`. Small objects are fetched as a whole, of others the ranges that are read."""
+        if is_unchanging(key) and (data := self._cache.get(key)) is not None:
+            return io.BytesIO(data)
         with _mapped(f"Reading {self.path(key)}"):
-            return cast("BinaryIO", self._fs.open(self._full(key), "rb"))
+            size = int(self._fs.info(self._full(key)).get("size") or 0)
+        if size <= _WHOLE_BYTES:
+            return io.BytesIO(self.read(key))
+        with _mapped(f"Reading {self.path(key)}"):
+            file = self._fs.open(self._full(key), "rb", block_size=_RANGE_BYTES, cache_type="readahead")
+        return io.BufferedReader(MappedFile(file, self.path(key)))
+
+    def view(self, key: str) -> ObjectStorage:
+        """See `Storage.view`: from one flat listing, a request for each 1,000 objects."""
+        from localtrack.storage.object_view import ObjectView
+
+        return ObjectView(self, key)
+
+    def load(self, folders: Sequence[str]) -> None:
+        """See `Storage.load`: only views keep anything."""
+
+    def find(self, key: str) -> dict[str, Entry]:
+        """Return all objects below a key, those in folders too, by their keys."""
+        prefix = self._full(key).rstrip("/") + "/"
+        with _mapped(f"Listing {self.path(key)}"):
+            try:
+                items = self._fs.find(prefix, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        found: dict[str, Entry] = {}
+        for path, item in items.items():
+            below = path.lstrip("/").removeprefix(prefix.lstrip("/"))
+            name = below.rpartition("/")[2]
+            if name:
+                found[f"{key}/{below}"] = Entry(name, False, int(item.get("size") or 0), _mtime_ms(item))
+        return found
 
     def exists(self, key: str) -> bool:
         """See `Storage.exists`."""
@@ -141,13 +217,40 @@ class ObjectStorage:
             return False
         self.make_folder(key.rpartition("/")[0])
         with _mapped(f"Writing {self.path(key)}"):
+            if not self.capabilities.can_put_if_absent:
+                self._fs.pipe_file(self._full(key), data)
+                return self.read(key) == data
             try:
                 self._fs.pipe_file(self._full(key), data, mode="create")
             except FileExistsError:
-                return False
-            except (TypeError, ValueError, RuntimeError):  # it knows no such mode, or has not made it yet
-                self._fs.pipe_file(self._full(key), data)
-        return self.read(key) == data
+                # The store may have taken an attempt of ours whose answer was lost.
+                return self.read(key) == data
+        return True
+
+    def spool(self) -> LocalStorage:
+        """Return where to keep what the store does not take, on the local disk.
+
+        Raises:
+            StorageError: It cannot be made.
+        """
+        if self._spool is None:
+            self._spool = ensure_spool(self.spool_root or ensure_default_root(), self.uri).storage
+        return self._spool
+
+    def note_failure(self, error: StorageError) -> None:
+        """Say once, until it works again, that the store takes nothing and what becomes of what is logged."""
+        if not self._is_failing:
+            self._is_failing = True
+            reporting.warn(
+                "%s cannot be written to; what is logged waits in the spool %s, and is sent later: %s",
+                self.uri,
+                self.spool().uri,
+                error.message,
+            )
+
+    def note_success(self) -> None:
+        """Remember that the store takes what is sent."""
+        self._is_failing = False
 
     def write_stream(self, folder: str) -> ObjectStreamFile:
         """See `Storage.write_stream`: the file is kept on the local disk until it is complete."""
@@ -181,7 +284,7 @@ class ObjectStorage:
         self.make_folder(key.rpartition("/")[0])
         with _mapped(f"Writing {self.path(key)}"), self._fs.open(self._full(key), "wb") as target:
             file.seek(0)
-            while block := file.read(PART_BYTES):
+            while block := file.read(_COPY_BYTES):
                 target.write(block)
 
     def _full(self, key: str) -> str:
@@ -207,92 +310,6 @@ class ObjectStreamFile:
         self.sink.close()
 
 
-class ObjectLog:
-    """See `Appender`: lines are gathered, and written as one part when they are synced, or many."""
-
-    is_locked = False
-    is_retryable = True
-
-    def __init__(self, storage: ObjectStorage, key: str, lock: Lock) -> None:
-        self.key = key
-        self.size = 0
-        self._storage = storage
-        self._lock = lock
-        self._sending = Lock()
-        self._crc = 0
-        self._lines: list[bytes] = []
-        self._lines_bytes = 0
-        self._part: bytes | None = None  # given to the store, which has not confirmed it: sent again as it is
-        self._parts_count = 0
-        self._early: list[bytes] | None = []
-
-    def append(self, data: bytes, *, is_last: bool = False) -> bool:
-        """See `Appender.append`. In memory only: `sync` is what acknowledges."""
-        del is_last
-        self.size += len(data)
-        self._crc = zlib.crc32(data, self._crc)
-        self._lines.append(data)
-        self._lines_bytes += len(data)
-        if self._early is not None:
-            self._early.append(data)
-            if self.size > RECALL_BYTES:
-                self._early = None
-        if self._lines_bytes >= PART_BYTES:
-            from localtrack.storage.syncer import syncer
-
-            syncer.hurry()
-        return True
-
-    def settle(self) -> None:
-        """See `Appender.settle`: parts are whole."""
-
-    def recall(self) -> bytes | None:
-        """See `Appender.recall`."""
-        return None if self._early is None else b"".join(self._early)
-
-    def checksum(self) -> int:
-        """See `Appender.checksum`."""
-        return self._crc
-
-    def is_in_place(self) -> bool:
-        """See `Appender.is_in_place`: what others remove are parts, and later ones do not need them."""
-        return True
-
-    def take_unsynced(self) -> bytes:
-        """See `Appender.take_unsynced`."""
-        return (self._part or b"") + b"".join(self._lines)
-
-    def sync(self) -> None:
-        """See `Appender.sync`."""
-        with self._sending:
-            while True:
-                with self._lock:
-                    if self._part is None:
-                        self._part, self._lines, self._lines_bytes = b"".join(self._lines), [], 0
-                    part = self._part
-                    if not part:
-                        self._part = None
-                        return
-                self._storage.write(part_name(self.key, self._parts_count), part)
-                with self._lock:
-                    self._part = None
-                    self._parts_count += 1
-
-    def touch(self) -> None:
-        """See `Appender.touch`: an object store keeps the time of the last part."""
-
-    def close(self) -> None:
-        """See `Appender.close`."""
-
-    def abandon(self) -> None:
-        """See `Appender.abandon`."""
-        self._lines, self._part = [], None
-
-    def abandon_after_fork(self) -> None:
-        """See `Appender.abandon_after_fork`."""
-        self.abandon()
-
-
 def _mtime_ms(item: dict[str, Any]) -> int:
     for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
         value = item.get(name)
@@ -303,14 +320,38 @@ def _mtime_ms(item: dict[str, Any]) -> int:
     return 0
 
 
+def _connect(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    options: dict[str, Any] = {}
+    protocol = url.partition("://")[0]
+    if protocol in ("s3", "s3a") and "config_kwargs" not in fsspec.config.conf.get("s3", {}):
+        options["config_kwargs"] = _S3_PATIENCE
+    try:
+        # A cached one could be that of the parent before a fork.
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+    except ImportError as error:
+        raise LocaltrackError(
+            f"{url} needs another package: {error}.", code=ErrorCode.MISSING_EXTRA, hint="Install it with pip."
+        ) from error
+    except ValueError as error:
+        raise StorageError(
+            f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."
+        ) from error
+    if options:
+        fs.retries = _S3_TRIES
+    return fs, root
+
+
 @contextmanager
 def _mapped(what: str) -> Iterator[None]:
-    """Turn errors of fsspec into ours; `FileNotFoundError` passes, that is an answer."""
+    """Turn errors of fsspec and of what it stands on into ours; `FileNotFoundError` passes, that is an answer."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, LocaltrackError):
         raise
-    except OSError as error:
-        if isinstance(error, LocaltrackError):
+    except Exception as error:  # each package has errors of its own; what is none of theirs passes
+        mapped = foreign_to_storage_error(error, what)
+        if mapped is None:
             raise
-        raise to_storage_error(error, what) from error
+        raise mapped from error

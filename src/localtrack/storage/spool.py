@@ -1,132 +1,27 @@
-"""A store that is written to a local disk first: what lies there and what lies at its destination, as one.
-
-A *spool* is a folder on a disk of this machine; in it lies, for each destination and user, a *spooled store*: a store
-by FORMAT.md like any other, of which `store.spooling` makes one with the destination's.
-"""
+"""A store that is written to a local disk first: what lies there and what lies at its destination, as one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from localtrack import reporting
-from localtrack.errors import ErrorCode, FormatError, StorageError
+from localtrack.errors import StorageError
 from localtrack.format.layout import parse_run_file
 from localtrack.storage.base import Appender, Entry, Storage, StreamFile
 from localtrack.storage.capabilities import Capabilities
-from localtrack.storage.failures import mapped_errors, show_path
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.localpaths import is_within, real_path
 from localtrack.storage.patience import ask
 
 T = TypeVar("T")
 
-SPOOL_FILE: Final = "spool.json"
-STORE_FOLDER: Final = "store"
-LOCK_FILE: Final = "drain.lock"
-FORMAT: Final = 1
 PATIENCE_S: Final = 15.0
 """So long a read waits for the destination before it is taken to be away."""
 AWAY_S: Final = 10.0
 """For so long a destination that was found away is not asked again by readers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spool:
-    """The part of a spool that is for one destination, of one user."""
-
-    path: str
-    destination: str
-    """Path or URL of the store that it is for."""
-    store_id: str = ""
-    """The id of the destination's store, once it has been seen."""
-
-    @property
-    def storage(self) -> LocalStorage:
-        """Where the spooled store lies."""
-        return LocalStorage(os.path.join(self.path, STORE_FOLDER))
-
-    @property
-    def lock_path(self) -> str:
-        """The lock of whoever moves its files."""
-        return os.path.join(self.path, LOCK_FILE)
-
-
-def default_spool_root() -> str:
-    """Return where things are spooled that nobody named a spool for: a folder of the user's in the temporary one."""
-    return os.path.join(tempfile.gettempdir(), f"localtrack-spool-{os.getuid() if hasattr(os, 'getuid') else 0}")
-
-
-def ensure_spool(root: str, destination: str) -> Spool:
-    """Return the spool for a destination below a folder, making it if there is none.
-
-    Raises:
-        StorageError: It cannot be made.
-    """
-    root = os.path.abspath(os.path.expanduser(root))
-    # By user: what one user spools another one may be unable to read or remove.
-    name = f"{hashlib.sha256(destination.encode()).hexdigest()[:16]}-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    path = os.path.join(root, name)
-    with mapped_errors(f"Making the spool {show_path(path)}"):
-        os.makedirs(os.path.join(path, STORE_FOLDER), exist_ok=True)
-    storage = LocalStorage(path)
-    if not storage.write_new(SPOOL_FILE, _encode(destination, "")):
-        return read_spool(path)
-    return Spool(path, destination)
-
-
-def read_spool(path: str) -> Spool:
-    """Return the spool in a folder.
-
-    Raises:
-        FormatError: `spool.json` is not what it must be.
-        FileNotFoundError: There is none.
-    """
-    data = LocalStorage(path).read(SPOOL_FILE)
-    try:
-        record: Any = json.loads(data)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get("destination"), str):
-        raise FormatError(f"{show_path(path)}/{SPOOL_FILE} does not say where its runs belong.")
-    if record.get("format") != FORMAT:
-        raise FormatError(
-            f"{show_path(path)} was written by a newer version of localtrack.",
-            code=ErrorCode.NEWER_FORMAT,
-            hint="Update localtrack.",
-        )
-    store_id = record.get("store", "")
-    return Spool(path, record["destination"], store_id if isinstance(store_id, str) else "")
-
-
-def list_spools(root: str) -> list[Spool]:
-    """Return the spools below a folder, by path; nothing if it is not there."""
-    root = os.path.abspath(os.path.expanduser(root))
-    found: list[Spool] = []
-    for entry in sorted(LocalStorage(root).entries("")):
-        path = os.path.join(root, entry.name)
-        if entry.is_folder and os.path.isfile(os.path.join(path, SPOOL_FILE)):
-            found.append(read_spool(path))
-    return found
-
-
-def confirm_store(spool: Spool, store_id: str) -> Spool:
-    """Remember which store the destination holds: a folder without it is then a drive that is away."""
-    if spool.store_id != store_id:
-        LocalStorage(spool.path).write(SPOOL_FILE, _encode(spool.destination, store_id))
-    return Spool(spool.path, spool.destination, store_id)
-
-
-def _encode(destination: str, store_id: str) -> bytes:
-    record = {"destination": destination, "format": FORMAT, "store": store_id}
-    return json.dumps(record, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
 class SpooledStorage:
@@ -218,6 +113,15 @@ class SpooledStorage:
     def is_log_locked(self, key: str) -> bool | None:
         """See `Storage.is_log_locked`."""
         return self.front.is_log_locked(key) if self.front.exists(key) else self.back.is_log_locked(key)
+
+    def view(self, key: str) -> SpooledStorage:
+        """See `Storage.view`."""
+        back = self._maybe(lambda: self.back.view(key), self.back)
+        return self if back is self.back else SpooledStorage(self.front, back, patience_s=self._patience_s)
+
+    def load(self, folders: Sequence[str]) -> None:
+        """See `Storage.load`."""
+        self._maybe(lambda: self.back.load(folders), None)
 
     # -- writing to the front
 

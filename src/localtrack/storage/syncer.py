@@ -37,6 +37,7 @@ class Syncer:
         self._logs: dict[int, tuple[Appender, OnFailure]] = {}
         self._synced_sizes: dict[int, int] = {}
         self._retired: dict[int, tuple[Appender, OnFailure]] = {}
+        self._told: set[int] = set()
         self._thread: threading.Thread | None = None
         self._is_hurried = False
         self._is_ended = False
@@ -70,6 +71,7 @@ class Syncer:
             for known in (self._logs, self._retired):
                 known.pop(id(log), None)
             self._synced_sizes.pop(id(log), None)
+            self._told.discard(id(log))
 
     def hurry(self) -> None:
         """Sync now, in the background."""
@@ -77,17 +79,23 @@ class Syncer:
             self._is_hurried = True
             self._changed.notify_all()
 
-    def sync_all(self, *, heartbeat: bool = False) -> list[StorageError]:
+    def sync_all(self, *, heartbeat: bool = False, only_due: bool = False) -> list[StorageError]:
         """Sync everything that was appended before this call, and return what failed after the failure was handled.
+
+        Args:
+            heartbeat: Show of logs that did not grow that their writer is alive.
+            only_due: Leave out logs whose medium wants fewer syncs.
 
         Concurrency: any thread may call it; two at once do the work twice.
         """
         with self._changed:
             retired, active = list(self._retired.values()), list(self._logs.values())
+        if only_due:
+            active = [item for item in active if item[0].is_due()]
         failures: list[StorageError] = []
         for log, on_failure in [*retired, *active]:
             size = log.size
-            is_quiet = self._synced_sizes.get(id(log)) == size
+            is_quiet = self._synced_sizes.get(id(log)) == size and not log.has_backlog
             try:
                 if not is_quiet:
                     log.sync()
@@ -99,6 +107,9 @@ class Syncer:
             except StorageError as error:
                 failures.append(error)
                 if log.is_retryable:
+                    if only_due and id(log) in self._told:
+                        failures.pop()  # said before, and nothing has changed since
+                    self._told.add(id(log))
                     continue
                 try:
                     on_failure(log, error)
@@ -109,6 +120,9 @@ class Syncer:
                 reporting.debug("touching %s failed: %s", log.key, error)
                 continue
             with self._changed:
+                self._told.discard(id(log))
+                if log.has_backlog:
+                    continue
                 if id(log) in self._retired and log.size == size:
                     del self._retired[id(log)]
                     self._synced_sizes.pop(id(log), None)
@@ -136,8 +150,8 @@ class Syncer:
             heartbeat = now_s >= self._next_heartbeat_s
             if heartbeat:
                 self._next_heartbeat_s = now_s + HEARTBEAT_S
-            for error in self.sync_all(heartbeat=heartbeat):
-                reporting.warn("%s What was not on the disk is written again to another file.", error)
+            for error in self.sync_all(heartbeat=heartbeat, only_due=True):
+                reporting.warn("%s", error)
 
 
 syncer = Syncer()

@@ -24,7 +24,7 @@ from localtrack.format.names import (
     validate_key,
     validate_value,
 )
-from localtrack.store.logparts import list_logs, read_log
+from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.store.process_log import ProcessLog
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
@@ -297,12 +297,14 @@ class Catalog:
 
     def _read_edit_files(self) -> bool:
         changed = False
-        for name, size in list_logs(self._site.storage, EDITS).items():
+        entries = self._site.storage.entries(EDITS)
+        parts = count_parts(entries)
+        for name, size in gather_logs(entries).items():
             known = self._edits.get(name)
             file = parse_run_file(name)
             if (known is not None and known[0] == size) or file is None or file.kind != "log":
                 continue
-            data = read_log(self._site.storage, f"{EDITS}/{name}")
+            data = read_log(self._site.storage, f"{EDITS}/{name}", parts_count=parts.get(name))
             edits, lines = read_edits(data, writer=file.writer)
             self._edits[name] = (size, edits, lines.problems, lines.newer)
             changed = True

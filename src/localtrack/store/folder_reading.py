@@ -16,7 +16,7 @@ from localtrack.format.layout import RunFile, is_day_folder, parse_run_file
 from localtrack.format.lines import Lines
 from localtrack.format.state_records import FolderState, StateLog
 from localtrack.storage.base import Entry, Storage
-from localtrack.store.logparts import gather_logs, read_log
+from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
 
 _TRIES: Final = 10
@@ -92,6 +92,7 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
     # -- reading
 
     def _sort_files(self, entries: list[Entry]) -> None:
+        self._parts = count_parts(entries)
         for name in gather_logs(entries):
             file = parse_run_file(name)
             assert file is not None
@@ -132,7 +133,7 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
             self.note(name, problem)
 
     def _read(self, name: str) -> bytes:
-        return read_log(self.storage, f"{self.folder}/{name}")
+        return read_log(self.storage, f"{self.folder}/{name}", parts_count=self._parts.get(name))
 
 
 Maker = Callable[[Storage, str, list[Entry]], Reading]

@@ -39,6 +39,10 @@ class Inbox:
         except StorageError as error:  # the log itself says all of it
             reporting.debug("no notice of the end of run %s: %s", run_id, error)
 
+    def sync(self) -> None:
+        """Make the notices durable, before what they tell of is."""
+        self._log.sync()
+
     def close(self) -> None:
         """Say goodbye, if anything was said."""
         if self._log.writer is None:

@@ -70,15 +70,32 @@ def list_parts(storage: Storage, key: str) -> list[int]:
     return found
 
 
-def read_log(storage: Storage, key: str) -> bytes:
-    """Return the bytes of a log, the parts put together up to the first that is missing."""
+def count_parts(entries: list[Entry]) -> dict[str, int]:
+    """Return how many parts of each log a listing has: up to the highest number, as a listing may lack some."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        file = parse_run_file(entry.name)
+        if file is not None and file.part is not None:
+            name = entry.name.rpartition(".part")[0]
+            counts[name] = max(counts.get(name, 0), file.part + 1)
+    return counts
+
+
+def read_log(storage: Storage, key: str, *, parts_count: int | None = None) -> bytes:
+    """Return the bytes of a log, the parts put together up to the first that is missing.
+
+    Args:
+        storage: The store's bytes.
+        key: The log.
+        parts_count: How many parts a listing has, where it is known: saves the request for one more.
+    """
     if storage.can_append:
         try:
             return storage.read(key)
         except FileNotFoundError:
             pass  # a store that was copied here from a medium with parts
     parts: list[bytes] = []
-    while True:
+    while parts_count is None or len(parts) < parts_count:
         try:
             parts.append(storage.read(part_name(key, len(parts))))
         except FileNotFoundError:

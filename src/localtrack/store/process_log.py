@@ -14,6 +14,7 @@ from typing import Any
 from localtrack.errors import StorageError
 from localtrack.format.headers import encode_header, select_resent
 from localtrack.format.jsonlines import encode_record
+from localtrack.format.lines import EDITS
 from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
 from localtrack.store.site import STILL_THERE_MS, Site, discard_log, new_writer_id, retire_log, this_writer
@@ -52,7 +53,16 @@ class ProcessLog:
             if log is None:
                 log = self._begin(stamp or now_ms)
             log.append(data)
+        # On an object store nothing is there before it was synced; edits are rare, and nobody calls flush after each.
+        is_durable |= self._kind == EDITS and not self._site.storage.can_append
         if is_durable or self._site.durability == "call":
+            self._sync(log)
+
+    def sync(self) -> None:
+        """Make what was appended durable."""
+        with self._lock:
+            log = self._log
+        if log is not None:
             self._sync(log)
 
     def close(self) -> None:

@@ -253,6 +253,8 @@ class RunWriter(StateWriter):
             folds = self._fold(log, sealed)
             file = self._close_log(*records, folds=folds)
             size = file.size
+        if not self.site.storage.can_append:
+            self._inbox.sync()  # the notice before what it tells of
         self._let_go(file)
         return size, folds
 

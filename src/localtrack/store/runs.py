@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from localtrack import reporting
 from localtrack.errors import (
@@ -21,7 +21,7 @@ from localtrack.errors import (
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
-from localtrack.format.layout import ARTIFACTS
+from localtrack.format.layout import ARTIFACTS, RUNS
 from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.run_fold import RunState
 from localtrack.storage.syncer import syncer
@@ -37,6 +37,10 @@ from localtrack.types import Finding, Liveness, RunRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_LOADED_FOLDERS_COUNT: Final = 256
+"""So many runs are fetched at the same time from an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +246,12 @@ class Runs:
         """Yield every run that can be read, in the order of their folders; what cannot is added to `findings`."""
         edits = self._catalog.read()
         adopted: dict[str, ExperimentDocument] = {}
-        for folder in list_run_folders(self._site.storage):
-            reading = read_folder(self._site.storage, folder)
+        storage = self._site.storage.view(RUNS)
+        folders = list_run_folders(storage)
+        for number, folder in enumerate(folders):
+            if number % _LOADED_FOLDERS_COUNT == 0:
+                storage.load(folders[number : number + _LOADED_FOLDERS_COUNT])
+            reading = read_folder(storage, folder)
             if reading is None:
                 continue
             if not reading.is_run or reading.is_newer:

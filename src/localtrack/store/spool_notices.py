@@ -9,6 +9,7 @@ from localtrack.format.jsonlines import encode_record
 from localtrack.format.layout import inbox_key, part_name
 from localtrack.format.lines import INBOX as INBOX_HEADER
 from localtrack.storage.base import Storage
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.run_reading import RunReading
 from localtrack.store.site import new_writer_id, this_writer, wall_clock_ms
 
@@ -53,12 +54,12 @@ class SpoolNotices:
 class RunNotice:
     """Tells the destination's index that one run changes, before it does."""
 
-    def __init__(self, notices: SpoolNotices, reading: RunReading) -> None:
+    def __init__(self, notices: SpoolNotices, reading: FolderReading[Any, Any]) -> None:
         self._notices = notices
         self._reading = reading
 
     def __call__(self) -> None:
         """Tell it, if it was not told yet."""
-        if self._reading.is_run:
+        if isinstance(self._reading, RunReading) and self._reading.has_logs:
             state = self._reading.state
             self._notices.notice_open(state.run_id, state.experiment_id)

@@ -15,7 +15,8 @@ from localtrack.format.documents import StoreDocument, encode_store, parse_store
 from localtrack.format.layout import STORE_FILE
 from localtrack.storage.base import Storage
 from localtrack.storage.patience import ask
-from localtrack.storage.spool import PATIENCE_S, SpooledStorage, confirm_store, ensure_spool
+from localtrack.storage.spool import PATIENCE_S, SpooledStorage
+from localtrack.storage.spool_folders import confirm_store, ensure_spool
 from localtrack.store.site import BY, Clock, Site, open_site, wall_clock_ms
 from localtrack.store.spool_waiting import look_into
 from localtrack.store.spooling import Mover

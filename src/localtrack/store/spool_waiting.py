@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localtrack.format.layout import EDITS, TEMPORARY_PREFIX
+from localtrack.format.layout import EDITS, MODELS, TEMPORARY_PREFIX
 from localtrack.storage.base import Storage
-from localtrack.storage.spool import Spool, list_spools
+from localtrack.storage.spool_folders import Spool, list_spools
 from localtrack.store.run_reading import list_run_folders
 
 
@@ -23,7 +23,8 @@ def look_into(spool: Spool) -> Waiting:
     """Return how much of a spool was not moved, or belongs to writers that go on. Empty files hold nothing."""
     storage = spool.storage
     by_run = [sizes for folder in list_run_folders(storage) if (sizes := _sizes_below(storage, folder))]
-    sizes = [size for sizes in (*by_run, _sizes_below(storage, EDITS)) for size in sizes]
+    others = (_sizes_below(storage, folder) for folder in (EDITS, MODELS))
+    sizes = [size for sizes in (*by_run, *others) for size in sizes]
     return Waiting(len(sizes), sum(sizes), len(by_run))
 
 

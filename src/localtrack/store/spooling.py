@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from localtrack.errors import ErrorCode, FormatError, LockedError, NotFoundError, StorageError
 from localtrack.format.documents import ExperimentDocument, parse_experiment
@@ -25,17 +25,22 @@ from localtrack.format.layout import (
 from localtrack.storage.base import Entry, Storage
 from localtrack.storage.local import FileMark, LocalStorage
 from localtrack.storage.opening import open_storage
-from localtrack.storage.spool import Spool, confirm_store
+from localtrack.storage.spool_folders import Spool, confirm_store
 from localtrack.store.artifact_merging import merge_artifacts
 from localtrack.store.artifacts import iter_files
 from localtrack.store.file_copying import copy_named_file
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.logparts import append_part, gather_logs, read_log
+from localtrack.store.model_reading import ModelReading, list_model_folders
 from localtrack.store.run_reading import RunReading, list_run_folders
 from localtrack.store.sealing import seal_writer
 from localtrack.store.site import ensure_experiment_file, open_site
 from localtrack.store.spool_notices import RunNotice, SpoolNotices
 from localtrack.store.spool_waiting import look_into
 from localtrack.types import Finding
+
+AnyReading = FolderReading[Any, Any]
+Maker = type[RunReading] | type[ModelReading]
 
 LOCK_PATIENCE_S: Final = 60.0
 
@@ -134,13 +139,17 @@ class Mover:
         report = DrainReport()
         self._open_back()
         self._move_experiments()
-        for folder in list_run_folders(self._front):
+        makers: dict[str, Maker] = dict.fromkeys(list_model_folders(self._front), ModelReading)
+        makers |= dict.fromkeys(list_run_folders(self._front), RunReading)  # they name models, which come first
+        for folder, make in makers.items():
             files = self._list(folder)
             if not files:
                 self._front.remove_folder(folder)
             elif self._settled.get(folder) != files:
-                self._move_run(folder, report)
+                self._move_folder(folder, make, report)
         # Edits last: an edit that speaks of a run finds it.
+        for folder in (EDITS, INBOX):
+            self._move_parts(folder, report)
         for entry in self._front.entries(EDITS):
             self._move_log(f"{EDITS}/{entry.name}", report)
             self._remove_log(f"{EDITS}/{entry.name}")
@@ -177,17 +186,21 @@ class Mover:
             except FormatError:
                 continue  # a torn or foreign file: it stays
 
-    def _move_run(self, folder: str, report: DrainReport) -> None:
+    def _move_folder(self, folder: str, make: Maker, report: DrainReport) -> None:
+        self._move_parts(folder, report)
         files = self._list(folder)
+        if not files:
+            self._front.remove_folder(folder)
+            return
         artifacts = self._mark_artifacts(folder)
         entries = [entry for entry in self._front.entries(folder) if not entry.name.startswith(TEMPORARY_PREFIX)]
         # Run logs as they are before anything is copied: what they count and describe is in place by then.
         logs = {entry.name: self._read(f"{folder}/{entry.name}") for entry in entries if _kind(entry) == "log"}
-        reading = RunReading(self._front, folder, entries)
+        reading = make(self._front, folder, entries)
         notice = RunNotice(self._notices, reading)
         findings_count = len(report.findings)
         if artifacts:
-            there = RunReading(self.back, folder, self.back.entries(folder))
+            there = make(self.back, folder, self.back.entries(folder))
             sizes, problems = merge_artifacts(self.back, reading, there, notice)
             report.findings += problems
             for size in sizes:
@@ -200,7 +213,7 @@ class Mover:
                 self._move_log(f"{folder}/{entry.name}", report, notice=notice)
         for name, data in logs.items():
             self._move_log(f"{folder}/{name}", report, data=data, notice=notice)
-        if not reading.is_run or len(report.findings) != findings_count:
+        if not reading.has_logs or len(report.findings) != findings_count:
             return
         state = reading.state
         ensure_experiment_file(
@@ -216,7 +229,7 @@ class Mover:
 
     # -- files
 
-    def _move_segment(self, reading: RunReading, file: RunFile, report: DrainReport, notice: RunNotice) -> None:
+    def _move_segment(self, reading: AnyReading, file: RunFile, report: DrainReport, notice: RunNotice) -> None:
         key = f"{reading.folder}/{file.name}"
         entry = self.back.stat(key)
         if entry is not None and entry.size == self._size(key):
@@ -277,6 +290,14 @@ class Mover:
         except FileNotFoundError:
             return False
 
+    def _move_parts(self, folder: str, report: DrainReport) -> None:
+        """Move what an object store did not take: parts of logs that are otherwise there already."""
+        for entry in sorted(self._front.entries(folder)):
+            file = None if entry.is_folder else parse_run_file(entry.name)
+            if file is not None and file.part is not None:
+                self._move_log(f"{folder}/{entry.name}", report)
+                self._remove_log(f"{folder}/{entry.name}")
+
     def _move_part(self, key: str, data: bytes, report: DrainReport) -> None:
         """Put a part that could not be sent under its name."""
         if self._moved.get(key) == len(data):
@@ -295,7 +316,7 @@ class Mover:
 
     # -- clearing the spool
 
-    def _clear(self, folder: str, reading: RunReading, segments: list[RunFile], artifacts: dict[str, FileMark]) -> None:
+    def _clear(self, folder: str, reading: AnyReading, segments: list[RunFile], artifacts: dict[str, FileMark]) -> None:
         """Remove what has ended and is at the destination: the logs last, so that what is left explains itself."""
         self._require_moved(folder, artifacts)
         writers = set(reading.writers)
@@ -348,7 +369,7 @@ class Mover:
         for key in [key for key in self._moved if key.startswith(f"{folder}/")]:
             del self._moved[key]
 
-    def _is_let_go(self, folder: str, reading: RunReading, writer: str) -> bool:
+    def _is_let_go(self, folder: str, reading: AnyReading, writer: str) -> bool:
         """Return whether nobody writes to a writer's log any more: it is closed, or nobody holds it."""
         log = reading.logs.get(writer)
         if log is not None and log.lines.closed is not None:
@@ -356,14 +377,14 @@ class Mover:
         name = reading.writers[writer].log_name
         return name is None or self._front.is_log_locked(f"{folder}/{name}") is False
 
-    def _clear_writer(self, folder: str, reading: RunReading, writer: str, segments: list[RunFile]) -> None:
+    def _clear_writer(self, folder: str, reading: AnyReading, writer: str, segments: list[RunFile]) -> None:
         files = reading.writers[writer]
         for name in files.chunks.values():
             if not self._remove_log(f"{folder}/{name}", is_let_go=True):
                 return
         for file in segments:
             self._front.remove(f"{folder}/{file.name}")
-        if segments:
+        if segments and isinstance(reading, RunReading):
             # At the destination too a chunk goes when a segment holds its points.
             seal_writer(self.back, folder, writer, run_id=reading.state.run_id, is_final=True)
         for entry in self._front.entries(folder):

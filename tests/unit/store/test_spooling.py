@@ -370,3 +370,15 @@ def test_a_link_out_of_the_store_is_not_followed(drive: Path, spool: Path, tmp_p
         assert [info.path for info in store.list_artifacts(run.run_id)] == ["x.txt"]
         with pytest.raises(LookupError):
             store.download_artifacts(run.run_id, "link")
+
+
+def test_logged_models_are_moved_too(drive: Path, spool: Path) -> None:
+    with Store.open(drive, spool=spool) as store:
+        experiment_id = store.create_experiment("e")
+        model = store.create_logged_model(experiment_id, name="forest")
+        store.drain()
+        store.finalize_logged_model(model.model_id, "READY")
+    assert waiting_files(spool) == 0
+    with Store.open(drive, spool="") as plain:
+        found = plain.get_logged_model(model.model_id)
+        assert (found.name, found.status) == ("forest", "READY")

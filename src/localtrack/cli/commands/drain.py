@@ -12,7 +12,7 @@ from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.text import format_bytes, printable
 
 if TYPE_CHECKING:
-    from localtrack.storage.spool import Spool
+    from localtrack.storage.spool_folders import Spool
     from localtrack.store.spool_waiting import Waiting
     from localtrack.store.spooling import DrainReport
 
@@ -32,7 +32,7 @@ def drain(session: Session, spools: tuple[str, ...], is_list: bool) -> None:
     from localtrack.api.environment import spool as named_spool
     from localtrack.api.location import parse_store_uri
     from localtrack.errors import LocaltrackError
-    from localtrack.storage.spool import default_spool_root
+    from localtrack.storage.spool_folders import default_spool_root
     from localtrack.store.spool_waiting import list_waiting
     from localtrack.store.spooling import drain as move
 
