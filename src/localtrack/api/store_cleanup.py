@@ -234,6 +234,22 @@ class CleanupCalls:
             progress=progress,
         )
 
+    def remove_runs(self, run_ids: Iterable[str], *, dry_run: bool = False) -> GcReport:
+        """Remove deleted runs for good, however long they have been deleted, as `mlflow gc` does.
+
+        Args:
+            run_ids: The runs. One that is not deleted, or not there, is passed over.
+            dry_run: Change nothing.
+
+        Raises:
+            LockedError: Another process removes runs, and did not end within a minute.
+
+        Durability: as for `gc`. The report says which runs had to stay, and why.
+        """
+        from localtrack.store.cleaning.collection import remove_runs
+
+        return remove_runs(self._site, self._catalog, self._runs.inbox, run_ids, is_dry_run=dry_run, user=self._user)
+
 
 def parse_duration_ms(text: str | datetime.timedelta) -> int:
     """Return milliseconds from a timedelta, or a text such as `30d`, `12h`, `1d12h30m10s`.

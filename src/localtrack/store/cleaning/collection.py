@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -33,6 +34,8 @@ WhyKept = Callable[[str, Positions], str]
 """From a run's id and its positions: why it is to be kept, in words; "" if it may go."""
 
 LOCK: Final = "gc"
+LOCK_PATIENCE_S: Final = 60.0
+"""How long the removal of single runs waits for a whole collection to end."""
 _BATCH_COUNT: Final = 500
 """Runs whose tombstones are written, and waited for, at once."""
 
@@ -80,6 +83,17 @@ def collect_garbage(
     return report
 
 
+def remove_runs(
+    site: Site, catalog: Catalog, inbox: Inbox, run_ids: Iterable[str], *, is_dry_run: bool = False, user: str = ""
+) -> GcReport:
+    """Remove deleted runs for good, however long they have been deleted, and nothing else. As `collect_garbage`."""
+    site.require_open()
+    report = GcReport(is_dry_run)
+    with contextlib.nullcontext() if is_dry_run else maintenance_lock(site.storage, LOCK, timeout_s=LOCK_PATIENCE_S):
+        _Collection(site, catalog, inbox, report, 0, None, user).remove(run_ids)
+    return report
+
+
 class _Collection:
     """The work on one store."""
 
@@ -105,10 +119,14 @@ class _Collection:
     def run(self, run_ids: Iterable[str], progress: Progress | None) -> None:
         """Do all of it."""
         self._remove_leftovers()
+        self.remove(run_ids)
+        self._remove_unowned(progress)
+
+    def remove(self, run_ids: Iterable[str]) -> None:
+        """Remove those of the runs that may go."""
         remaining = iter(run_ids)
         while batch := list(itertools.islice(remaining, _BATCH_COUNT)):
             self._remove_runs(batch)
-        self._remove_unowned(progress)
 
     def _remove_leftovers(self) -> None:
         """Finish what a removal that was cut short has left, or a merge has brought back."""
