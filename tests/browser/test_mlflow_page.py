@@ -109,7 +109,7 @@ def check_endpoints(server: Server, experiment_id: str, run_ids: list[str]) -> N
         "experiments/get-by-name?experiment_name=served",
         f"runs/get?run_id={run}",
         f"metrics/get-history?run_id={run}&metric_key=loss",
-        f"metrics/get-history-bulk?{both}&metric_key=loss",
+        f"metrics/get-history-bulk?run_id={run_ids[0]}&run_id={run_ids[1]}&metric_key=loss",
         f"metrics/get-history-bulk-interval?{both}&metric_key=loss&max_results=10",
         f"artifacts/list?run_id={run}",
         f"artifacts/list?run_id={run}&path=notes",

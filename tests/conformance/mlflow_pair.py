@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from mlflow.entities import Experiment, Metric, Param, Run, RunInfo, RunTag, ViewType
+from mlflow.entities import (
+    Experiment,
+    LoggedModel,
+    LoggedModelParameter,
+    LoggedModelTag,
+    Metric,
+    Param,
+    Run,
+    RunInfo,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -75,6 +86,16 @@ class World:
         self._symbols[run.info.run_id] = f"<run {len(self._symbols)}>"
         return run
 
+    def model(self, experiment_id: str | None = None, *, name: str = "model", **more: Any) -> str:
+        """Make a logged model and return its id."""
+        if experiment_id is None:
+            experiment_id = self.experiment(f"-{len(self._symbols)}")
+        tags = [LoggedModelTag(*item) for item in more.pop("tags", {}).items()]
+        params = [LoggedModelParameter(*item) for item in more.pop("params", {}).items()]
+        model = self.store.create_logged_model(experiment_id, name, tags=tags, params=params, **more)
+        self._symbols[model.model_id] = f"<model {len(self._symbols)}>"
+        return str(model.model_id)
+
     # -- noting
 
     def note(self, call: Callable[[], Any]) -> Any:
@@ -124,7 +145,10 @@ class World:
         if isinstance(value, Run):
             data = [value.data.metrics, value.data.params, value.data.tags]
             latest = sorted(value.data._metric_objs, key=lambda metric: metric.key)
-            return ["run", self._plain(value.info), *map(self._plain, data), self._plain(latest)]
+            links = [self._links(value.inputs), self._links(value.outputs)]
+            return ["run", self._plain(value.info), *map(self._plain, data), self._plain(latest), links]
+        if isinstance(value, LoggedModel):
+            return self._model(value)
         if isinstance(value, tuple | list):
             plain_items = [self._plain(item) for item in value]
             token = getattr(value, "token", None)
@@ -134,6 +158,35 @@ class World:
         if hasattr(value, "run_id") and hasattr(value, "step"):
             return [self._plain(value.run_id), ["metric", value.key, repr(value.value), value.step, value.timestamp]]
         raise TypeError(f"no plain form of {value!r}")
+
+    def _links(self, links: Any) -> list[Any]:
+        """Return inputs or outputs of a run: sets, of which MLflow's store gives no order."""
+        found: list[Any] = []
+        for item in getattr(links, "dataset_inputs", ()):
+            dataset = item.dataset
+            fields = [
+                dataset.name,
+                dataset.digest,
+                dataset.source_type,
+                dataset.source,
+                dataset.schema,
+                dataset.profile,
+            ]
+            found.append(["dataset", *fields, sorted([tag.key, tag.value] for tag in item.tags)])
+        found += [["model read", self._plain(item.model_id)] for item in getattr(links, "model_inputs", None) or ()]
+        made = getattr(links, "model_outputs", None) or ()
+        found += [["model made", self._plain(item.model_id), item.step] for item in made]
+        return sorted(found, key=repr)
+
+    def _model(self, model: LoggedModel) -> list[Any]:
+        metrics = [
+            [m.key, repr(m.value), m.timestamp, m.step, self._plain(m.run_id), m.dataset_name, m.dataset_digest]
+            for m in model.metrics or ()
+        ]
+        times = self._plain([model.creation_timestamp, model.last_updated_timestamp])
+        fields = [model.model_id, model.experiment_id, model.name, model.model_type, model.source_run_id]
+        plain = [*map(self._plain, fields), model.status.value, model.status_message, times]
+        return ["model", *plain, self._plain(model.tags), self._plain(model.params), sorted(metrics, key=repr)]
 
 
 class Pair:

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from mlflow.entities import Experiment, ExperimentTag, Metric, Param, Run, RunData, RunInfo, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    ExperimentTag,
+    InputTag,
+    LoggedModel,
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunData,
+    RunInfo,
+    RunInputs,
+    RunOutputs,
+    RunTag,
+)
 
 from localtrack import types
 from localtrack.mlflow_plugin import host
@@ -44,4 +62,46 @@ def to_run(row: types.RunRow, artifact_uri: str) -> Run:
         params=[Param(key, value) for key, value in row.params.items()],
         tags=[RunTag(key, value) for key, value in row.tags.items()],
     )
-    return Run(to_run_info(row.info, artifact_uri), data)
+    inputs = RunInputs(
+        dataset_inputs=[to_dataset_input(item) for item in row.datasets],
+        model_inputs=[LoggedModelInput(item.model_id) for item in row.model_inputs],
+    )
+    outputs = RunOutputs([LoggedModelOutput(item.model_id, item.step) for item in row.model_outputs])
+    return Run(to_run_info(row.info, artifact_uri), data, inputs, outputs)
+
+
+def to_dataset_input(item: types.DatasetInput) -> DatasetInput:
+    """Return a data set that a run read as MLflow's."""
+    dataset = Dataset(**item.dataset.to_dictionary())
+    return DatasetInput(dataset, [InputTag(tag.key, tag.value) for tag in item.tags])
+
+
+def to_logged_model(model: types.LoggedModel, artifact_location: str) -> LoggedModel:
+    """Return a logged model as MLflow's."""
+    return LoggedModel(
+        experiment_id=model.experiment_id,
+        model_id=model.model_id,
+        name=model.name,
+        artifact_location=artifact_location,
+        creation_timestamp=model.creation_timestamp,
+        last_updated_timestamp=model.last_updated_timestamp,
+        model_type=model.model_type,
+        source_run_id=model.source_run_id,
+        status=LoggedModelStatus(model.status.value),
+        status_message=model.status_message,
+        tags=dict(model.tags),
+        params=dict(model.params),
+        metrics=[
+            Metric(
+                metric.key,
+                metric.value,
+                metric.timestamp,
+                metric.step,
+                model_id=model.model_id,
+                dataset_name=metric.dataset_name,
+                dataset_digest=metric.dataset_digest,
+                run_id=metric.run_id,
+            )
+            for metric in model.metrics
+        ],
+    )

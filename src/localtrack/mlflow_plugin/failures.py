@@ -36,6 +36,11 @@ def experiment_not_found(experiment_id: object) -> MlflowException:
     return refusal(f"No Experiment with id={experiment_id} exists", "RESOURCE_DOES_NOT_EXIST")
 
 
+def model_not_found(model_id: object) -> MlflowException:
+    """Return what MLflow's stores raise for a logged model that is not there."""
+    return refusal(f"Logged model with ID '{model_id}' not found.", "RESOURCE_DOES_NOT_EXIST")
+
+
 def not_active(what: str, identity: str, stage: str = "deleted") -> MlflowException:
     """Return what MLflow's stores raise for writing to a run or experiment that is deleted."""
     return refusal(

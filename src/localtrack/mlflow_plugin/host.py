@@ -10,7 +10,7 @@ import inspect
 from typing import Any, Final
 
 import mlflow.exceptions
-from mlflow.entities import RunInfo
+from mlflow.entities import RunInfo, _DatasetSummary
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode as _ErrorCode
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
@@ -20,13 +20,15 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS
 from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
 from mlflow.utils.name_utils import _generate_random_name as random_run_name
-from mlflow.utils.search_utils import SearchUtils
+from mlflow.utils.search_utils import SearchLoggedModelsPaginationToken, SearchUtils
 from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 from mlflow.utils.validation import _validate_batch_log_data as validate_batch
 from mlflow.utils.validation import _validate_batch_log_limits as validate_batch_limits
+from mlflow.utils.validation import _validate_dataset_inputs as validate_dataset_inputs
 from mlflow.utils.validation import _validate_experiment_artifact_location_length as validate_location_length
 from mlflow.utils.validation import _validate_experiment_name as validate_experiment_name
 from mlflow.utils.validation import _validate_experiment_tag as validate_experiment_tag
+from mlflow.utils.validation import _validate_logged_model_name as validate_logged_model_name
 from mlflow.utils.validation import _validate_metric as validate_metric
 from mlflow.utils.validation import _validate_param as validate_param
 from mlflow.utils.validation import _validate_param_keys_unique as validate_param_keys_unique
@@ -70,6 +72,42 @@ def make_run_info(**fields: Any) -> RunInfo:
     if "run_uuid" in _RUN_INFO_ARGUMENTS:
         fields["run_uuid"] = fields["run_id"]
     return RunInfo(**fields)
+
+
+def make_dataset_summary(experiment_id: str, name: str, digest: str, context: str | None) -> Any:
+    """Return what MLflow's pages list of a data set."""
+    return _DatasetSummary(experiment_id, name, digest, context)
+
+
+def parse_model_filter(filter_string: str | None) -> list[Any]:
+    """Return the conditions of a filter on logged models, each with `entity`, `op` and `value`."""
+    from mlflow.utils.search_logged_model_utils import parse_filter_string
+
+    try:
+        return list(parse_filter_string(filter_string))
+    except (ValueError, SyntaxError) as error:  # what MLflow's parser makes of `metrics.a > 'x'`
+        raise refusal(f"Invalid filter string: {filter_string!r}. {error}", "INVALID_PARAMETER_VALUE") from error
+
+
+def parse_model_token(
+    token: str | None, experiment_ids: list[str], filter_string: str | None, order_by: list[dict[str, Any]] | None
+) -> int:
+    """Return where a page of logged models begins; raise for the token of another search."""
+    if not token:
+        return 0
+    parsed = SearchLoggedModelsPaginationToken.decode(token)
+    parsed.validate(experiment_ids, filter_string, order_by)
+    return int(parsed.offset)
+
+
+def encode_model_token(
+    offset: int, experiment_ids: list[str], filter_string: str | None, order_by: list[dict[str, Any]] | None
+) -> str:
+    """Return the token of the page of logged models that begins there."""
+    token = SearchLoggedModelsPaginationToken(
+        offset=offset, experiment_ids=experiment_ids, filter_string=filter_string, order_by=order_by
+    )
+    return str(token.encode())
 
 
 def end_active_runs_first() -> None:
@@ -135,12 +173,16 @@ __all__ = [
     "PagedList",
     "SearchUtils",
     "append_to_uri_path",
+    "encode_model_token",
     "end_active_runs_first",
     "error_code",
     "known_repository_arguments",
+    "make_dataset_summary",
     "make_run_info",
     "not_tracked",
     "open_sql_registry",
+    "parse_model_filter",
+    "parse_model_token",
     "raising_methods",
     "random_run_name",
     "refusal",
@@ -148,9 +190,11 @@ __all__ = [
     "resolve_uri_if_local",
     "validate_batch",
     "validate_batch_limits",
+    "validate_dataset_inputs",
     "validate_experiment_name",
     "validate_experiment_tag",
     "validate_location_length",
+    "validate_logged_model_name",
     "validate_metric",
     "validate_param",
     "validate_param_keys_unique",

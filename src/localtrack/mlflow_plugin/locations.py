@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from localtrack.format.layout import ARTIFACTS, RUNS, run_folder
+from localtrack.format.layout import ARTIFACTS, MODELS, RUNS, model_folder, run_folder
 from localtrack.mlflow_plugin import host
 from localtrack.storage.base import Storage
 
@@ -69,6 +69,13 @@ class Locations:
         if outside:
             return str(host.append_to_uri_path(outside, run_id, ARTIFACTS))
         return self._join(f"{run_folder(run_id)}/{ARTIFACTS}")
+
+    def of_model(self, model_id: str, experiment_tags: Mapping[str, str]) -> str:
+        """Return the URI of a logged model's artifacts."""
+        outside = experiment_tags.get(LOCATION_TAG)
+        if outside:
+            return str(host.append_to_uri_path(outside, MODELS, model_id, ARTIFACTS))
+        return self._join(f"{model_folder(model_id)}/{ARTIFACTS}")
 
     def rebase(self, uri: str) -> str:
         """Return where an artifact of this store lies now, given where it lay when the URI was written down.

@@ -13,17 +13,20 @@ from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, 
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
 from localtrack.mlflow_plugin import host
 from localtrack.mlflow_plugin.failures import raises_mlflow_errors
-from localtrack.mlflow_plugin.runs import RunMethods
+from localtrack.mlflow_plugin.models import ModelMethods
 from localtrack.store.open_log import Point
 from localtrack.store.run_writer import RunWriter
 
 
 @raises_mlflow_errors
-class LoggingMethods(RunMethods):
+class LoggingMethods(ModelMethods):
     """What MLflow gives a tracking store to log."""
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
         """Log one point."""
+        if getattr(metric, "model_id", None) is not None:
+            self.log_batch(run_id, [metric], [], [])
+            return
         value, timestamp = metric.value, metric.timestamp
         host.validate_metric(metric.key, value, timestamp, metric.step)
         at_ms = timestamp if type(timestamp) is int else int(timestamp)
@@ -53,12 +56,16 @@ class LoggingMethods(RunMethods):
         metrics, params, tags = host.validate_batch(metrics, params, tags)
         host.validate_batch_limits(metrics, params, tags)
         host.validate_param_keys_unique(params)
+        of_models = self.check_model_metrics(run_id, metrics)
         self._log(
             run_id,
             [_point(metric) for metric in metrics],
             {param.key: _param_value(param) for param in params},
             {tag.key: _tag_value(tag) for tag in tags},
         )
+        # After the run's own: when this fails the caller logs all of it again, and equal points are one.
+        for model_id, model_metrics in of_models.items():
+            self.store.add_model_metrics(model_id, model_metrics)
 
     def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
         """Note in a tag that a model was logged, as clients before MLflow 3 ask for."""

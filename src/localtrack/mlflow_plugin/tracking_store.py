@@ -9,10 +9,11 @@ from localtrack.mlflow_plugin.histories import HistoryMethods, PagedHistories
 from localtrack.mlflow_plugin.locations import Locations
 from localtrack.mlflow_plugin.logging_calls import LoggingMethods
 from localtrack.mlflow_plugin.opened import open_store
+from localtrack.mlflow_plugin.removal import RemovalMethods
 from localtrack.types import DEFAULT_EXPERIMENT_ID
 
 
-class LocaltrackStore(LoggingMethods, HistoryMethods, host.AbstractStore):
+class LocaltrackStore(LoggingMethods, HistoryMethods, RemovalMethods, host.AbstractStore):
     """A localtrack store in MLflow's words.
 
     Args:
@@ -34,10 +35,6 @@ class LocaltrackStore(LoggingMethods, HistoryMethods, host.AbstractStore):
 
     def __repr__(self) -> str:
         return f"<LocaltrackStore {self.store.uri}>"
-
-    def search_logged_models(self, *_: Any, **__: Any) -> Any:
-        """Return no models."""
-        return host.PagedList([], None)
 
     def search_traces(self, *_: Any, **__: Any) -> tuple[list[Any], None]:
         """Return no traces, and no token: a localtrack store keeps none, and MLflow's pages ask."""
