@@ -9,6 +9,7 @@ import pytest
 from mlflow.entities import ExperimentTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from tests.conformance.filter_mutations import hold_against, mutate
 
 from localtrack.errors import InvalidInputError
 from localtrack.query.experiments import search_experiments
@@ -173,3 +174,17 @@ def test_the_same_order_key_twice_is_refused(both: Both) -> None:
     """As for runs, in MLflow too; for experiments MLflow ignores the second one."""
     assert both.theirs("", ["name", "name DESC"]) != "error"
     assert both.ours("", ["name", "name DESC"]) == "error"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_experiments_are_found_alike_page_by_page_whatever_is_done_to_the_filter(both: Both, seed: int) -> None:
+    dice = random.Random(seed)
+    answered_count = 0
+    for _ in range(30):
+        text = " AND ".join(_condition(dice, both.experiments) for _ in range(dice.choice([1, 1, 2])))
+        for _ in range(dice.choice([0, 1, 1, 2])):
+            text = mutate(dice, text)
+        fields = ["name", "experiment_id", "creation_time", "last_update_time"]
+        order = [f + dice.choice(["", " ASC", " DESC"]) for f in dice.sample(fields, dice.randrange(3))]
+        answered_count += hold_against(both, text, order, dice.choice([1, 3]), dice.choice([5, 50]))
+    assert answered_count > 5

@@ -12,6 +12,7 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from tests.conformance.filter_mutations import hold_against, mutate
 from tests.unit.query.rows import BASE_MS, data_set, metric, run
 
 from localtrack import types
@@ -348,3 +349,20 @@ def test_ilike_knows_the_case_of_all_letters(both: Both) -> None:
     """As in MLflow on PostgreSQL; SQLite knows that of ASCII letters only."""
     assert both.ours("params.lr ILIKE 'ÇA'", [], 3, page=99) == both.ours("params.lr = 'ça'", [], 3, page=99)
     assert both.theirs("params.lr ILIKE 'ÇA'", [], 3, page=99) != both.theirs("params.lr = 'ça'", [], 3, page=99)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_runs_are_found_alike_page_by_page_whatever_is_done_to_the_filter(both: Both, seed: int) -> None:
+    dice = random.Random(seed)
+    answered_count = 0
+    for _ in range(30):
+        text = " AND ".join(_condition(dice, both.rows) for _ in range(dice.choice([1, 1, 2])))
+        for _ in range(dice.choice([0, 1, 1, 2])):
+            text = mutate(dice, text)
+        answered_count += hold_against(both, text, _order(dice), dice.choice([1, 3]), dice.choice([20, 60]))
+    assert answered_count > 5
+
+
+@pytest.mark.parametrize("text", ["metrics.'acc' > 1", "params.'with space' = 'a'", "datasets.'name' = 'iris'"])
+def test_keys_may_stand_in_single_quotes(both: Both, text: str) -> None:
+    assert both.ours(text, [], 1, page=99) == both.theirs(text, [], 1, page=99) != "error"

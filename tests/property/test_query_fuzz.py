@@ -14,6 +14,7 @@ from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.query.experiments import search_experiments
 from localtrack.query.pages import parse_token
 from localtrack.query.search import search_runs
+from localtrack.query.tokens import MAX_FILTER_CHARS
 from localtrack.types import Experiment
 
 ROWS = [run("r1", metrics={"a": 1.0}, params={"p": "0.1"}, tags={"t": "x\0y"}), run("r2", end_time=None)]
@@ -140,6 +141,7 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
         if refused:
             assert refused.code == ErrorCode.INVALID_FILTER
             assert len(str(refused)) < 1_000
+            assert "^" in str(refused) or len(text) > MAX_FILTER_CHARS
 
 
 @given(anything)

@@ -242,7 +242,8 @@ class Parser(TokenReader):
         is_quoted_key = False
         if token.kind is TokenKind.QUOTED and self.is_touching(token) and (rest := self.take_dotted()):
             dot, key, token = ".", rest.text[1:], rest
-        if dot and not key and self.peek().kind is TokenKind.QUOTED and self.is_touching(token):
+        # Single quotes too, as MLflow reads them there.
+        if dot and not key and self.peek().kind in (TokenKind.QUOTED, TokenKind.STRING) and self.is_touching(token):
             key, is_quoted_key, token = self.peek().text, True, self.take()
         if not dot:
             return self._attribute(entity, token, for_order)
