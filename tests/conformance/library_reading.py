@@ -14,7 +14,7 @@ from localtrack import Store
 from localtrack.types import Finding, LoggedModel, ViewType
 
 # What a reader of format 1 may leave to `localtrack check`: a "should" of FORMAT.md.
-LEFT_TO_CHECK = {"artifact", "other", "empty", "same_name"}
+LEFT_TO_CHECK = {"artifact", "other", "empty", "same_name", "pack"}
 
 
 def read_with_library(root: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ VICTIMS_COUNT = 2
 KEPT_COUNT = 2
 
 
-def make_store(root: str, report: str) -> int:
+def make_store(root: str, report: str, *, is_packed: bool) -> int:
     """Make the store that is looked after: some runs to keep, some deleted; short and long, with artifacts."""
     store = open_store(root, SMALL_BYTES)
     ids = []
@@ -33,10 +33,13 @@ def make_store(root: str, report: str) -> int:
         run.end()
         ids.append(run.run_id)
     store.delete_run(*ids[:VICTIMS_COUNT])
+    if is_packed:
+        store.pack(older_than="0s")
+        store.set_run_tags(ids[-1], {"later": "yes"})
     store.close()
     day = next(Path(root, "runs").iterdir())
-    (day / ids[-1] / ".tmp-old").write_bytes(b"unfinished")
-    os.utime(day / ids[-1] / ".tmp-old", (1, 1))
+    (day.parent.parent / "edits/.tmp-old").write_bytes(b"unfinished")
+    os.utime(day.parent.parent / "edits/.tmp-old", (1, 1))
     Path(report).write_text(json.dumps({"victims": ids[:VICTIMS_COUNT], "answers": read_with_library(Path(root))}))
     return 0
 
@@ -62,6 +65,10 @@ def look_after(root: str, deed: str, report: str, fault: dict[str, Any] | None =
 def _do(store: Store, deed: str) -> None:
     if deed == "gc":
         store.gc(dry_run=False, older_than="0s")
+    elif deed == "pack":
+        store.pack(older_than="0s")
+    else:
+        store.unpack()
 
 
 def judge(root: str, deed: str, made: str, report: str) -> int:

@@ -16,14 +16,17 @@ from tests.crash.test_faults import plan_faults
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 PROGRAM = "tests.crash.cleanup_program:"
-DEEDS = ["gc"]
+DEEDS = ["gc loose", "gc packed", "pack loose", "pack packed", "unpack packed"]
 
 
 @pytest.fixture(scope="module")
 def made(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store to look after, and what it answers."""
+    """Two stores to look after, and what they answer."""
     folder = tmp_path_factory.mktemp("made")
-    assert forks.run(f"{PROGRAM}make_store", root=str(folder / "store"), report=str(folder / "made")) == 0
+    for name in ("loose", "packed"):
+        (folder / name).mkdir()
+        arguments = {"root": str(folder / name / "store"), "report": str(folder / name / "made")}
+        assert forks.run(f"{PROGRAM}make_store", is_packed=name == "packed", **arguments) == 0
     return folder
 
 
@@ -59,7 +62,8 @@ class Trial:
 def test_a_fault_anywhere_changes_no_answer(
     deed: str, forks: Forks, fast_folder: Path, made: Path, long_form: bool
 ) -> None:
-    trial = Trial(forks, fast_folder, made, deed)
+    deed, _, state = deed.partition(" ")
+    trial = Trial(forks, fast_folder, made / state, deed)
     code, report = trial.run()
     assert (code, report["problem"], report["past"]) == (0, "", [])
     assert trial.judge() == []

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.independent import golden_life, golden_models, golden_points, golden_runs
+from tests.independent import golden_life, golden_models, golden_packs, golden_points, golden_runs
 from tests.independent.damage_files import FILE_DAMAGES
 from tests.independent.damage_lines import FOLDER, LINE_DAMAGES, begun
 from tests.independent.damage_models import MODEL_DAMAGES
@@ -47,6 +47,8 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_life.same_name_as_default,
     golden_life.known_from_edits_alone,
     golden_life.removed_for_good,
+    golden_packs.packed,
+    golden_packs.restored_after_removal,
     golden_life.imported,
     golden_models.logged_model,
     golden_models.model_of_two_writers,

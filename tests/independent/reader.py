@@ -7,11 +7,12 @@ from typing import Any
 
 from tests.independent.experiments import fold_experiments, lifecycle, model_lifecycle, read_documents, read_edits
 from tests.independent.models import describe_model, read_model
+from tests.independent.packs import unpacked
 from tests.independent.runs import describe, read_run
 from tests.independent.words import Finding, Refused, is_int, parse_json
 
-KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs", "models"}
-RESERVED = {"packs", "index", "sync", "quarantine", "locks", "registry.db"}
+KNOWN = {"localtrack.json", "experiments", "edits", "inbox", "runs", "models", "packs"}
+RESERVED = {"index", "sync", "quarantine", "locks", "registry.db"}
 
 
 def read_store(path: str | Path) -> dict[str, Any]:
@@ -30,9 +31,14 @@ def read_store(path: str | Path) -> dict[str, Any]:
     Raises:
         Refused: If this reader may not read the store.
     """
-    store = Path(path)
+    findings: list[Finding] = []
+    with unpacked(Path(path), findings) as store:
+        return _read_unpacked(store, findings)
+
+
+def _read_unpacked(store: Path, findings: list[Finding]) -> dict[str, Any]:
     document = _read_document(store)
-    findings = [
+    findings += [
         Finding(name.name, "other")
         for name in store.iterdir()
         if name.name not in KNOWN | RESERVED and not name.name.startswith(".tmp-")

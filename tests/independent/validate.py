@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from referencing import Registry, Resource
 
 from tests.independent.logs import RUN_LOG_KIND, drop_torn, parse_log, split_lines
+from tests.independent.packs import unpacked
 from tests.independent.points import CHUNK_NAME, SEGMENT_NAME, Point, fold, points_of_log, read_writer_points
 from tests.independent.reader import KNOWN, RESERVED, read_store
 from tests.independent.runs import LOG_NAME, PART, is_safe_name, model_key, run_key
@@ -85,7 +86,11 @@ def validate_tree(path: str | Path) -> list[str]:
 
     The tests call it on all that the library writes. Torn ends are no problem; damage is.
     """
-    store = Path(path)
+    with unpacked(Path(path), []) as store:
+        return _validate_unpacked(store)
+
+
+def _validate_unpacked(store: Path) -> list[str]:
     problems: list[str] = []
     names = sorted({PART.sub("", it.relative_to(store).as_posix()) for it in store.rglob("*") if it.is_file()})
     for key in names:

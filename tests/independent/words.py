@@ -18,7 +18,8 @@ class Finding:
 
     Kinds: `damaged` (a line, or a header), `crc`, `count` (points in a closed file), `gap` (point numbers), `segment`,
     `name` (content of another name), `misplaced`, `other` (a name of no rule), `newer`, `unknown_type`, `empty`,
-    `no_run` and `no_model` (record), `param`, `same_name`, `artifact`, and for a store that is refused `missing`.
+    `no_run` and `no_model` (record), `param`, `pack`, `same_name`, `artifact`, and for a store that is refused
+    `missing`.
     """
 
     key: str

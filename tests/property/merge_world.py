@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.independent.packs import unpacked
+
 from localtrack.api.run import ActiveRun
 from localtrack.api.store import Store
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
+from localtrack.store.packing.pack_files import drop_folders
 from localtrack.store.site import open_site
 from localtrack.types import ViewType
 
@@ -167,16 +170,21 @@ class World:
             "user": "",
         }
         catalog._log.append(["tombstone", stamp, payload], stamp=stamp)
-        folder = _folder_of(place, run_id)
         self.removed_points[run_id] |= set(points)
-        self.removed_said |= said_in(folder)
+        with unpacked(place.root, []) as loose:
+            self.removed_said |= said_in(_folder_of(loose, run_id))
         self.removed_runs.add(run_id)
-        shutil.rmtree(folder)
+        packs = place.store._site.packs
+        for folder in place.root.glob(f"runs/*/{run_id}"):
+            shutil.rmtree(folder)
+        drop_folders(
+            packs, {key for pack in packs.packs().values() for m in pack.members if run_id in (key := m.folder)}
+        )
         return True
 
 
-def _folder_of(place: Place, run_id: str) -> Path:
-    (folder,) = place.root.glob(f"runs/*/{run_id}")
+def _folder_of(root: Path, run_id: str) -> Path:
+    (folder,) = root.glob(f"runs/*/{run_id}")
     return folder
 
 

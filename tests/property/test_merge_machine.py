@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tests.conformance.library_reading import assert_agreement
+from tests.independent.packs import unpacked
 from tests.property.merge_world import (
     Clock,
     Place,
@@ -257,6 +258,16 @@ class Copies(RuleBasedStateMachine):
     def seal(self, place: int) -> None:
         self.place(place).store.seal()
 
+    @rule(place=index, which=index, is_packed=st.booleans())
+    def pack(self, place: int, which: int, is_packed: bool) -> None:
+        at = self.place(place)
+        if is_packed:
+            at.store.pack(older_than="0s")
+        elif which % 2:
+            at.store.unpack()
+        elif ids := at.run_ids():
+            at.store.unpack(pick(ids, which))
+
     @precondition(lambda self: len(self.world.places) < MAX_PLACES_COUNT)
     @rule(place=index, offset=offset_ms, cut=st.none() | cuts)
     def copy(self, place: int, offset: int, cut: random.Random | None) -> None:
@@ -307,7 +318,9 @@ class Copies(RuleBasedStateMachine):
 
     def check_nothing_is_gone(self, root: Path, answers: dict[str, Any]) -> None:
         world = self.world
-        assert world.said - said_in(root) <= world.removed_said, "an acknowledged record is gone"
+        with unpacked(root, []) as loose:
+            assert world.said - said_in(loose) <= world.removed_said, "an acknowledged record is gone"
+            records = artifact_records(loose)
         for run_id, points in world.points.items():
             removed = world.removed_points[run_id]
             run = answers["runs"].get(run_id)
@@ -317,15 +330,14 @@ class Copies(RuleBasedStateMachine):
             assert run is None or len(found) == len(run["points"]), "a point is there twice"
             assert run is not None or run_id in world.removed_runs, "a run is gone"
         assert answers["runs"].keys() <= world.points.keys(), "a run that nobody started"
-        self.check_artifacts(root, answers)
+        self.check_artifacts(records, answers)
 
-    def check_artifacts(self, root: Path, answers: dict[str, Any]) -> None:
+    def check_artifacts(self, records: dict[tuple[str, str], list[str]], answers: dict[str, Any]) -> None:
         world = self.world
         held: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
         for place in world.places:
             for run_id, path, content in artifact_contents(place):
                 held[run_id, path][hashlib.sha256(content).hexdigest()] = content
-        records = artifact_records(root)
         for (run_id, path), written in world.artifacts.items():
             found = answers["runs"].get(run_id, {}).get("artifacts", {}).get(path)
             if run_id in world.removed_runs and found not in written:

@@ -21,6 +21,7 @@ from localtrack.types import ViewType
 if TYPE_CHECKING:
     from localtrack.store.checking.report import CheckReport
     from localtrack.store.cleaning.report import GcReport
+    from localtrack.store.packing.report import PackReport, UnpackReport
 
 MAX_BULK_COUNT: Final = 10_000
 """Runs deleted or restored by one call. Source: the hosted service's limit of `runs/delete-runs`, 2026-07."""
@@ -249,6 +250,57 @@ class CleanupCalls:
         from localtrack.store.cleaning.collection import remove_runs
 
         return remove_runs(self._site, self._catalog, self._runs.inbox, run_ids, is_dry_run=dry_run, user=self._user)
+
+    def pack(
+        self,
+        *,
+        older_than: str | datetime.timedelta = "1d",
+        max_run_bytes: int | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PackReport:
+        """Put finished small runs into a few files, for file systems that count files. No answer changes.
+
+        Artifacts stay where they are. A packed run can be written to, merged, deleted and removed as before.
+
+        Args:
+            older_than: How long a run has to be still: a timedelta, or a text such as `1d`, `12h`.
+            max_run_bytes: How large a run may be, artifacts aside; 1 MiB by default.
+            dry_run: Change nothing.
+            progress: Called with how many run folders are done, and how many there are.
+
+        Raises:
+            LockedError: Another process packs, merges or removes.
+            StateError: The store lies on an object store.
+
+        Durability: packs are durable before the first file that lies in them goes.
+
+        Concurrency: readers and writers may go on.
+        """
+        from localtrack.store.packing.packing import DEFAULT_MAX_RUN_BYTES, pack_runs
+
+        return pack_runs(
+            self._site,
+            self._runs.inbox,
+            self._catalog.read(),
+            older_than_ms=parse_duration_ms(older_than),
+            max_run_bytes=DEFAULT_MAX_RUN_BYTES if max_run_bytes is None else max_run_bytes,
+            is_dry_run=dry_run,
+            progress=progress,
+        )
+
+    def unpack(self, *run_ids: str) -> UnpackReport:
+        """Put packed runs back into their folders: those named, or all.
+
+        Raises:
+            NotFoundError: There is no such run.
+            LockedError: Another process packs, merges or removes.
+            FormatError: A pack is damaged.
+        """
+        from localtrack.store.packing.packing import unpack_runs
+
+        folders = [self._runs.read(run_id).folder for run_id in run_ids] if run_ids else None
+        return unpack_runs(self._site, self._runs.inbox, folders)
 
 
 def parse_duration_ms(text: str | datetime.timedelta) -> int:

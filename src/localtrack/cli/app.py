@@ -22,6 +22,7 @@ from localtrack.cli.commands.import_runs import import_command
 from localtrack.cli.commands.init import init
 from localtrack.cli.commands.lifecycle import delete, end, restore
 from localtrack.cli.commands.merge import merge
+from localtrack.cli.commands.pack import pack, unpack
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
 from localtrack.cli.commands.show import show
@@ -100,6 +101,8 @@ for command in (
     import_command,
     sync,
     seal,
+    pack,
+    unpack,
     check,
     gc,
     delete,

@@ -38,6 +38,8 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "seal": "sealed_count",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
+    "pack": "store, is_dry_run, runs_count, packs_written, files_removed, bytes_before, bytes_after, left",
+    "unpack": "store, runs_count, files_written, packs_removed",
     "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",
     "delete": "run_id, lifecycle_stage",
     "restore": "run_id, lifecycle_stage",

@@ -17,9 +17,10 @@ RUNS: Final = "runs"
 MODELS: Final = "models"
 LOCKS: Final = "locks"
 QUARANTINE: Final = "quarantine"
+PACKS: Final = "packs"
 ARTIFACTS: Final = "artifacts"
 TEMPORARY_PREFIX: Final = ".tmp-"
-RESERVED: Final = frozenset(["packs", "index", "sync", QUARANTINE, LOCKS, "registry.db"])
+RESERVED: Final = frozenset([PACKS, "index", "sync", QUARANTINE, LOCKS, "registry.db"])
 TOP: Final = frozenset([STORE_FILE, EXPERIMENTS, EDITS, INBOX, RUNS, MODELS])
 
 _DAY_FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}|x[0-9a-f]{2}")

@@ -19,6 +19,8 @@ try:
 except ImportError:  # Windows
     _fcntl = None
 
+_TRIES: Final = 5
+"""How often a folder is made that somebody removes because it is empty."""
 SPAN_BYTES: Final = 64 * 1024
 """After so many bytes a `c` record with their checksum is written."""
 
@@ -79,12 +81,12 @@ class LocalLog:
     ) -> LocalLog:
         """Create the file, and its folders where they are missing; lock it if a lock says something there."""
         if in_new_folder:
-            _ensure_folder(os.path.dirname(path))
+            with contextlib.suppress(FileNotFoundError):
+                _ensure_folder(os.path.dirname(path))
         try:
             fd = os.open(path, _FLAGS, 0o666)
         except FileNotFoundError:
-            _ensure_folder(os.path.dirname(path))
-            fd = os.open(path, _FLAGS, 0o666)
+            fd = _open_in_new_folder(path)
         return cls(key, path, root, fd, lock, is_locking=is_locking)
 
     @property
@@ -266,6 +268,18 @@ class LocalLog:
         # On failure the caller's record is in the file all the same; the next one says what is torn.
         with contextlib.suppress(StorageError):
             self._write(encode_span(start, self.size, zlib.crc32(block)))
+
+
+def _open_in_new_folder(path: str) -> int:
+    """Create a file and the folders above it, which somebody who cleans up may find empty, and remove, meanwhile."""
+    for _ in range(_TRIES):
+        try:
+            _ensure_folder(os.path.dirname(path))
+            return os.open(path, _FLAGS, 0o666)
+        except FileNotFoundError:
+            continue
+    _ensure_folder(os.path.dirname(path))
+    return os.open(path, _FLAGS, 0o666)
 
 
 def _ensure_folder(folder: str) -> None:

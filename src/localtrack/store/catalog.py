@@ -16,7 +16,7 @@ from localtrack.errors import AlreadyExistsError, ErrorCode, FormatError, Invali
 from localtrack.format.documents import ExperimentDocument, parse_experiment
 from localtrack.format.edits import Edit, EditsState, ExperimentState, fold_edits, read_edits
 from localtrack.format.ids import encode_experiment_id, parse_experiment_id
-from localtrack.format.layout import EDITS, EXPERIMENTS, edits_key, parse_run_file
+from localtrack.format.layout import EDITS, EXPERIMENTS, PACKS, edits_key, parse_run_file
 from localtrack.format.lines import EDITS as EDITS_HEADER
 from localtrack.format.names import (
     MAX_EXPERIMENT_TAG_VALUE_CHARS,
@@ -275,7 +275,8 @@ class Catalog:
 
     def _read_documents(self) -> bool:
         changed = False
-        self.findings = []
+        packs = self._site.packs.packs().values()
+        self.findings = [Finding(f"{PACKS}/{pack.name}", pack.problem) for pack in packs if pack.problem]
         for entry in self._site.storage.entries(EXPERIMENTS):
             experiment_id, _, extension = entry.name.rpartition(".")
             if entry.is_folder or extension != "json" or experiment_id in self._documents:

@@ -18,10 +18,13 @@ from localtrack.store.folder_reading import FolderReading
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import gather_logs, list_logs, put_log, read_log
 from localtrack.store.model_reading import ModelReading, list_model_folders
+from localtrack.store.packing.pack_merging import merge_packs
 from localtrack.store.run_reading import RunReading, list_run_folders
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
+LOCK: Final = "merge"
+"""Held by all that replaces or removes files of others: merging, packing, removal for good."""
 _LOCK_PATIENCE_S: Final = 60.0
 _TRIES: Final = 10
 """How often a folder is begun anew because a file vanished between listing and reading (it was sealed)."""
@@ -70,13 +73,14 @@ def merge_store(target: Site, source: Site, inbox: Inbox, *, progress: Progress 
     """
     target.require_open()
     report = MergeReport()
-    with maintenance_lock(target.storage, "merge", timeout_s=_LOCK_PATIENCE_S):
+    with maintenance_lock(target.storage, LOCK, timeout_s=_LOCK_PATIENCE_S):
         _merge_experiments(target.storage, source.storage, report)
+        whole = merge_packs(target.packs, source.packs, inbox, report.count_file, report.findings)
         makers: dict[str, Maker] = dict.fromkeys(list_model_folders(source.storage), ModelReading)
         makers |= dict.fromkeys(list_run_folders(source.storage), RunReading)  # they name models, which come first
         folders = list(makers)
         for number, folder in enumerate(folders):
-            _merge_steadily(target, source.storage, folder, makers[folder], inbox, report)
+            _merge_steadily(target, source.storage, folder, makers[folder], inbox, report, is_new=folder in whole)
             if progress is not None:
                 progress(number + 1, len(folders))
         # Edits last: an edit that speaks of a run finds it.
@@ -112,18 +116,22 @@ def _is_experiment(data: bytes, key: str, report: MergeReport | None = None) -> 
 Maker = type[RunReading] | type[ModelReading]
 
 
-def _merge_steadily(target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport) -> None:
+def _merge_steadily(
+    target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport, *, is_new: bool
+) -> None:
     """Copy what is missing of a folder, also if it holds nothing yet: its logs may come from another copy."""
     for _ in range(_TRIES):
         try:
-            _merge_folder(target, source, folder, make, inbox, report)
+            _merge_folder(target, source, folder, make, inbox, report, is_new=is_new)
         except FileNotFoundError:
             continue  # sealed since the folder was listed; what was copied until then is found in place
         return
     report.findings.append(Finding(folder, "it changes faster than it can be copied; merge again"))
 
 
-def _merge_folder(target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport) -> None:
+def _merge_folder(
+    target: Site, source: Storage, folder: str, make: Maker, inbox: Inbox, report: MergeReport, *, is_new: bool
+) -> None:
     # Logs as they are before anything is listed: what they count and describe is in place by then, and is copied first.
     logs = {name: _read_listed(source, folder, name) for name in _list_logs(source, folder)}
     reading = make(source, folder, source.entries(folder))
@@ -148,7 +156,9 @@ def _merge_folder(target: Site, source: Storage, folder: str, make: Maker, inbox
         _merge_log(target.storage, f"{folder}/{name}", data, report, notice)
     report.findings += [finding for finding in reading.findings if finding not in report.findings]
     if reading.has_logs:
-        _count_folder(target, reading, is_new=not there.has_logs, report=report, was=files_before)
+        _count_folder(
+            target, reading, is_new=is_new or not there.has_logs, report=report, was=-1 if is_new else files_before
+        )
 
 
 def _count_folder(

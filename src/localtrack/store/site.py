@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from localtrack.errors import ErrorCode, FormatError, NotFoundError, StateError, StorageError
@@ -14,6 +14,7 @@ from localtrack.format.headers import WriterIdentity
 from localtrack.format.ids import WRITER_RANDOM_BYTES
 from localtrack.format.layout import STORE_FILE, experiment_key
 from localtrack.storage.base import Appender, Storage
+from localtrack.storage.packed import PackedStorage
 from localtrack.storage.process import this_process
 from localtrack.types import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
 from localtrack.version import VERSION
@@ -48,6 +49,7 @@ class Site:
     """An opened store."""
 
     storage: Storage
+    """With what lies in packs."""
     document: StoreDocument
     durability: Durability = "process"
     truncate_long_values: bool = True
@@ -55,6 +57,12 @@ class Site:
     log_points_bytes: int = LOG_POINTS_BYTES
     chunk_bytes: int = CHUNK_BYTES
     is_closed: bool = False
+    packs: PackedStorage = field(init=False)
+    """The same as `storage`, for whoever cares where things lie."""
+
+    def __post_init__(self) -> None:
+        self.packs = self.storage if isinstance(self.storage, PackedStorage) else PackedStorage(self.storage)
+        self.storage = self.packs
 
     def require_open(self) -> None:
         """Raise `StateError` if the store was closed."""

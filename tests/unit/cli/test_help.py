@@ -114,6 +114,8 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["experiments"],
         ["merge", "STORE", "STORE"],
         ["seal"],
+        ["pack"],
+        ["unpack"],
         ["check"],
         ["gc"],
         ["delete", "GOOD"],

@@ -313,7 +313,7 @@ def test_what_no_rule_puts_into_a_run_folder_stays(yard: Yard) -> None:
 
 
 def test_one_at_a_time(yard: Yard) -> None:
-    with maintenance_lock(yard.store.storage, "gc"):
+    with maintenance_lock(yard.store.storage, "merge"):
         assert yard.store.gc().garbage == []
         with pytest.raises(LockedError):
             yard.store.gc(dry_run=False)

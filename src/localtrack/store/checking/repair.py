@@ -6,7 +6,8 @@ from typing import Final
 
 from localtrack.errors import LocaltrackError
 from localtrack.format.documents import encode_experiment
-from localtrack.format.layout import EXPERIMENTS, INBOX, QUARANTINE, RUNS, parse_run_file, run_folder
+from localtrack.format.layout import EXPERIMENTS, INBOX, PACKS, QUARANTINE, RUNS, parse_run_file, run_folder
+from localtrack.format.packs import iter_salvaged
 from localtrack.storage.base import Storage
 from localtrack.storage.trees import is_link, walk_tree
 from localtrack.store.artifacts import COPY_BYTES
@@ -14,7 +15,7 @@ from localtrack.store.background import sealer
 from localtrack.store.checking.catalog_files import KnownExperiments
 from localtrack.store.checking.run_folders import DAY_MS
 from localtrack.store.inbox import Inbox
-from localtrack.store.logparts import gather_logs, read_log
+from localtrack.store.logparts import gather_logs, put_log, read_log
 from localtrack.store.merging import MergeReport, merge_files
 from localtrack.store.run_reading import first_header, read_folder
 from localtrack.store.site import Site
@@ -45,6 +46,8 @@ class Repair:
                 return self._write_experiment(finding.key)
             if top == INBOX:
                 return self._set_aside_unlocked(finding.key)
+            if top == PACKS:
+                return self._unpack(finding.key)
             if top == RUNS:
                 return self._mend_run(finding)
         except LocaltrackError as error:
@@ -107,6 +110,22 @@ class Repair:
                     return True  # its writer may go on with it; what it has written is where it belongs
         self._set_aside_tree(folder)
         return True
+
+    def _unpack(self, key: str) -> bool:
+        """Put what can be read of a damaged pack into run folders, and set the pack aside."""
+        packs, name = self._site.packs, key.rpartition("/")[2]
+        members = {member.key: member for member in packs.packs()[name].members}
+        found = {key: packs.read_packed(name, member)[0] for key, member in members.items()}
+        if not found:  # its directory is damaged
+            found = dict(iter_salvaged(packs.inner.read(key)))
+        for member_key, data in found.items():
+            header = first_header(data) if member_key.endswith(".jsonl") else None
+            if header is not None and "run" in header:
+                self._inbox.notice_open(str(header["run"]), str(header.get("experiment_id", "")))
+            there = packs.inner.stat(member_key)
+            if data and (there is None or there.size < len(data)):
+                put_log(packs.inner, member_key, data)
+        return self.set_aside(key)
 
     def set_aside(self, key: str) -> bool:
         """Move a file to `quarantine/`."""

@@ -20,6 +20,7 @@ from localtrack.store.checking.catalog_files import (
     read_experiments,
 )
 from localtrack.store.checking.model_folders import check_model_folder
+from localtrack.store.checking.pack_checks import check_copies, check_packs
 from localtrack.store.checking.repair import Repair
 from localtrack.store.checking.report import CheckReport, Findings
 from localtrack.store.checking.run_folders import check_folder
@@ -56,6 +57,9 @@ def check_store(
     closed_bytes = check_inbox(storage, findings)
     for top in (RUNS, MODELS):
         _check_day_names(storage, top, findings)
+    in_damaged_packs = check_packs(site.packs, findings)
+    if not in_damaged_packs:
+        check_copies(site.packs, findings)
     folders = list_run_folders(storage)
     for number, folder in enumerate(folders):
         if not _leads_out(storage, folder, findings):
@@ -63,7 +67,7 @@ def check_store(
                 storage,
                 folder,
                 state,
-                findings,
+                Findings() if folder in in_damaged_packs else findings,
                 closed_bytes=closed_bytes,
                 now_ms=now_ms,
                 sizes_only=sizes_only,

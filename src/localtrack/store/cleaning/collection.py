@@ -9,9 +9,10 @@ from typing import Final
 
 from localtrack.errors import LocaltrackError
 from localtrack.format.edits import EditsState
-from localtrack.format.layout import EDITS, EXPERIMENTS, INBOX, TEMPORARY_PREFIX, run_folder
+from localtrack.format.layout import EDITS, EXPERIMENTS, INBOX, PACKS, TEMPORARY_PREFIX, run_folder
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
+from localtrack.storage.syncer import syncer
 from localtrack.storage.trees import walk_tree
 from localtrack.store.catalog import Catalog
 from localtrack.store.cleaning.removal import (
@@ -24,6 +25,8 @@ from localtrack.store.cleaning.removal import (
 )
 from localtrack.store.cleaning.report import Garbage, GcReport, Spared
 from localtrack.store.inbox import Inbox
+from localtrack.store.merging import LOCK
+from localtrack.store.packing.pack_files import drop_folders
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder
 from localtrack.store.site import Site
 
@@ -33,7 +36,6 @@ Progress = Callable[[int, int], None]
 WhyKept = Callable[[str, Positions], str]
 """From a run's id and its positions: why it is to be kept, in words; "" if it may go."""
 
-LOCK: Final = "gc"
 LOCK_PATIENCE_S: Final = 60.0
 """How long the removal of single runs waits for a whole collection to end."""
 _BATCH_COUNT: Final = 500
@@ -115,6 +117,7 @@ class _Collection:
         self._older_than_ms = older_than_ms
         self._why_kept = why_kept
         self._user = user
+        self._packed: set[str] = set()  # folders of which nothing may be left in packs
 
     def run(self, run_ids: Iterable[str], progress: Progress | None) -> None:
         """Do all of it."""
@@ -124,9 +127,13 @@ class _Collection:
 
     def remove(self, run_ids: Iterable[str]) -> None:
         """Remove those of the runs that may go."""
+        if not self._report.is_dry_run:
+            syncer.sync_all()  # a file of this process that is owed to the disk would be written anew once it is gone
         remaining = iter(run_ids)
         while batch := list(itertools.islice(remaining, _BATCH_COUNT)):
             self._remove_runs(batch)
+        if self._packed:
+            drop_folders(self._site.packs, self._packed)
 
     def _remove_leftovers(self) -> None:
         """Finish what a removal that was cut short has left, or a merge has brought back."""
@@ -142,7 +149,7 @@ class _Collection:
                 content = list_content(self._storage, folder)
                 self._note(Garbage("leftovers", folder, len(content.files), content.bytes_count, run_id), content)
                 if not self._report.is_dry_run:
-                    remove_content(self._storage, folder, content, only_writers=set(tombstone.positions))
+                    self._remove(folder, content, set(tombstone.positions))
 
     def _remove_runs(self, run_ids: list[str]) -> None:
         edits = self._catalog.read()
@@ -161,7 +168,7 @@ class _Collection:
             if now is not None and now.is_run and not edits.is_removed(reading.state.run_id, now.positions):
                 self._report.spared.append(Spared(reading.folder, "it was restored, or written to, meanwhile"))
                 continue
-            remove_content(self._storage, reading.folder, content, only_writers=set(reading.writers))
+            self._remove(reading.folder, content, set(reading.writers))
 
     def _look_at(self, run_id: str, edits: EditsState) -> tuple[Garbage, FolderContent, RunReading] | None:
         folder = run_folder(run_id)
@@ -184,10 +191,22 @@ class _Collection:
             self._report.spared.append(Spared(folder, reason))
             return None
         content = list_content(self._storage, folder)
+        packed_bytes = sum(member.stored_bytes for _, member in self._site.packs.members_of(folder).values())
         garbage = Garbage(
-            "run", folder, len(content.files), content.bytes_count, run_id, state.experiment_id, deleted_ms
+            "run",
+            folder,
+            len(content.files),
+            content.bytes_count + packed_bytes,
+            run_id,
+            state.experiment_id,
+            deleted_ms,
         )
         return garbage, content, reading
+
+    def _remove(self, folder: str, content: FolderContent, writers: set[str]) -> None:
+        remove_content(self._storage, folder, content, only_writers=writers, now_ms=self._site.clock())
+        if self._site.packs.members_of(folder):
+            self._packed.add(folder)
 
     def _note(self, garbage: Garbage, content: FolderContent) -> None:
         self._report.garbage.append(garbage)
@@ -197,7 +216,7 @@ class _Collection:
 
     def _remove_unowned(self, progress: Progress | None) -> None:
         gone = {item.key for item in self._report.garbage}
-        for folder in (EXPERIMENTS, EDITS, INBOX, ""):
+        for folder in (EXPERIMENTS, EDITS, INBOX, PACKS, ""):
             for entry in self._storage.entries(folder):
                 if not entry.is_folder and entry.name.startswith(TEMPORARY_PREFIX):
                     self._remove_temporary(f"{folder}/{entry.name}".lstrip("/"), entry.size, entry.mtime_ms)
@@ -222,7 +241,7 @@ class _Collection:
             if self._site.clock() - last_ms >= max(self._older_than_ms, DAY_MS):
                 self._note(Garbage("artifacts", folder, len(content.files), content.bytes_count), content)
                 if not self._report.is_dry_run:
-                    remove_content(self._storage, folder, content, only_writers=set())
+                    self._remove(folder, content, set())
             return
         for key, size, mtime_ms in self._temporaries(folder):
             self._remove_temporary(key, size, mtime_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,20 +85,34 @@ def leads_out(storage: Storage, key: str) -> bool:
     return not localpaths.is_within(storage.path(key), localpaths.real_path(storage.path("")))
 
 
-def remove_content(storage: Storage, folder: str, content: FolderContent, *, only_writers: set[str] | None) -> None:
+def remove_content(
+    storage: Storage, folder: str, content: FolderContent, *, only_writers: set[str], now_ms: int
+) -> None:
     """Remove files of a run folder in order, then the folders that are empty.
 
     Args:
         storage: The store's bytes.
         folder: Key of the run folder.
         content: What was in it when it was decided.
-        only_writers: Whose logs, chunks and segments; None for all. What came since stays.
+        only_writers: Whose logs, chunks and segments. What others wrote since stays.
+        now_ms: Milliseconds since 1970, UTC.
     """
     for entry in content.files:
         file = parse_run_file(entry.key[len(folder) + 1 :])
-        if file is None or only_writers is None or file.writer in only_writers:
+        if file is None or file.writer in only_writers:
             storage.remove(entry.key)
     for entry in content.folders:
         storage.remove_folder(entry.key)
-    if storage.remove_folder(folder):
-        storage.remove_folder(folder.rpartition("/")[0])
+    remove_run_folder(storage, folder, now_ms=now_ms)
+
+
+def remove_run_folder(storage: Storage, folder: str, *, now_ms: int) -> int:
+    """Remove a run folder if it is empty, and its day's if that is empty and past; return how many folders are gone.
+
+    In the folder of a day that is not past, somebody may be about to make the next run.
+    """
+    if not storage.remove_folder(folder):
+        return 0
+    day = folder.rpartition("/")[0]
+    is_past = day < f"runs/{datetime.datetime.fromtimestamp(now_ms / 1000 - 2 * 86_400, datetime.UTC):%Y-%m-%d}"
+    return 1 + int(is_past and storage.remove_folder(day))

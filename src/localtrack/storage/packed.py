@@ -1,0 +1,286 @@
+"""A store's run folders as they are, whether their files lie there or in packs. FORMAT.md section 19."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import BinaryIO, Final, TypeVar
+
+from localtrack import reporting
+from localtrack.errors import FormatError
+from localtrack.format.layout import PACKS, RUNS
+from localtrack.format.packs import PackMember, is_pack_name, read_member, read_members
+from localtrack.storage.base import Appender, Entry, Storage, StreamFile
+from localtrack.storage.capabilities import Capabilities
+
+_BELOW_RUNS: Final = f"{RUNS}/"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """What is known of one pack."""
+
+    name: str
+    members: tuple[PackMember, ...]
+    mtime_ms: int
+    problem: str = ""
+    """Why its directory cannot be read; then it has no members here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """What all packs hold, by where it lay."""
+
+    packs: dict[str, Pack]
+    folders: dict[str, dict[str, tuple[str, PackMember]]]
+    """Per run folder and name the pack and the member, the longest of several."""
+    days: dict[str, dict[str, int]]
+    """Per day folder the names of run folders, and when a pack with them last came."""
+
+
+class PackedStorage:
+    """Passes everything on, and adds what lies in packs to what lies in run folders. Of two copies the longer counts.
+
+    Concurrency: packs are named by their content and never change, so what was read of one once stays true. Which ones
+    there are is looked up after each look at a folder: a file that goes from a folder into a pack is in the pack first.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.uri = inner.uri
+        self.can_append = inner.can_append
+        self.is_local = inner.is_local
+        self._directory = _Directory({}, {}, {})
+
+    # -- packs
+
+    def packs(self) -> dict[str, Pack]:
+        """Return the packs there are now, by name."""
+        self.refresh()
+        return dict(self._directory.packs)
+
+    def members_of(self, folder: str) -> dict[str, tuple[str, PackMember]]:
+        """Return pack and member by the name of the file, for what packs hold of a run folder."""
+        self.refresh()
+        return dict(self._directory.folders.get(folder, {}))
+
+    def read_packed(self, pack: str, member: PackMember) -> tuple[bytes, bool]:
+        """Return the bytes of a file in a pack, and whether they are what was packed."""
+        with self.inner.open(f"{PACKS}/{pack}") as file:
+            return read_member(file, member)
+
+    def refresh(self) -> bool:
+        """Take note of packs that came or went; return whether any did."""
+        names = {name for name in self.inner.names(PACKS) if is_pack_name(name)}
+        known = self._directory.packs
+        if names == known.keys():
+            return False
+        found = {name: pack for name in sorted(names) if (pack := known.get(name) or self._load(name)) is not None}
+        directory = _Directory(found, {}, {})
+        for pack in found.values():
+            for member in pack.members:
+                files = directory.folders.setdefault(member.folder, {})
+                if member.name not in files or files[member.name][1].size < member.size:
+                    files[member.name] = pack.name, member
+                day, _, run = member.folder.rpartition("/")
+                runs = directory.days.setdefault(day, {})
+                runs[run] = max(runs.get(run, 0), pack.mtime_ms)
+        self._directory = directory  # at once, for other threads
+        return found.keys() != known.keys()
+
+    def _load(self, name: str) -> Pack | None:
+        key = f"{PACKS}/{name}"
+        entry = self.inner.stat(key)
+        if entry is None:
+            return None
+        try:
+            with self.inner.open(key) as file:
+                return Pack(name, tuple(read_members(file)), entry.mtime_ms)
+        except FileNotFoundError:
+            return None  # written anew since it was listed
+        except FormatError as error:
+            reporting.warn("the runs in %s are missing from all answers: %s", self.inner.path(key), error)
+            return Pack(name, (), entry.mtime_ms, str(error))
+
+    def _member(self, key: str) -> tuple[str, PackMember] | None:
+        folder, _, name = key.rpartition("/")
+        return self._directory.folders.get(folder, {}).get(name)
+
+    def _longest(self, key: str, loose_size: int | None) -> tuple[str, PackMember] | None:
+        """Return the packed copy of a file if it counts, given the size of that in the folder."""
+        found = self._member(key)
+        if found is None and loose_size is None and self.refresh():
+            found = self._member(key)
+        return found if found is not None and (loose_size is None or found[1].size > loose_size) else None
+
+    # -- reading
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        if not key.startswith(_BELOW_RUNS):
+            return self.inner.read(key)
+        loose = _unless_missing(lambda: self.inner.read(key))
+        packed = self._read_longest(key, None if loose is None else len(loose))
+        if packed is not None:
+            return packed
+        if loose is None:
+            raise FileNotFoundError(key)
+        return loose
+
+    def _read_longest(self, key: str, loose_size: int | None) -> bytes | None:
+        for _ in range(2):
+            found = self._longest(key, loose_size)
+            if found is None:
+                return None
+            data = _unless_missing(lambda found=found: self.read_packed(*found))  # type: ignore[misc]
+            if data is not None:
+                return data[0]
+            self.refresh()  # the pack was written anew under another name
+        return None
+
+    def read_from(self, key: str, offset: int) -> bytes:
+        """See `Storage.read_from`."""
+        if not key.startswith(_BELOW_RUNS) or self._member(key) is None:
+            loose = _unless_missing(lambda: self.inner.read_from(key, offset))
+            if loose is not None:
+                return loose
+        return self.read(key)[offset:]
+
+    def open(self, key: str) -> BinaryIO:
+        """See `Storage.open`."""
+        if key.startswith(_BELOW_RUNS):
+            entry = self.inner.stat(key) if self._member(key) is not None else None
+            loose = None if entry is not None else _unless_missing(lambda: self.inner.open(key))
+            if loose is not None:
+                return loose
+            packed = self._read_longest(key, None if entry is None else entry.size)
+            if packed is not None:
+                return io.BytesIO(packed)
+        return self.inner.open(key)
+
+    def exists(self, key: str) -> bool:
+        """See `Storage.exists`."""
+        if self.inner.exists(key):
+            return True
+        if not key.startswith(_BELOW_RUNS):
+            return False
+        self.refresh()
+        return self._packed_entry(key) is not None
+
+    def stat(self, key: str) -> Entry | None:
+        """See `Storage.stat`."""
+        loose = self.inner.stat(key)
+        if not key.startswith(_BELOW_RUNS):
+            return loose
+        if loose is None:
+            self.refresh()
+        packed = self._packed_entry(key)
+        if packed is None or loose is None:
+            return loose or packed
+        return max(loose, packed, key=lambda entry: (entry.size, entry.mtime_ms))
+
+    def _packed_entry(self, key: str) -> Entry | None:
+        """Return what packs say of a day, a run folder, or a file in one."""
+        directory, name = self._directory, key.rpartition("/")[2]
+        if key in directory.days:
+            return Entry(name, True, 0, max(directory.days[key].values()))
+        if key in directory.folders:
+            return Entry(name, True, 0, directory.days[key.rpartition("/")[0]][name])
+        found = self._member(key)
+        return None if found is None else Entry(name, False, found[1].size, found[1].mtime_ms)
+
+    def entries(self, key: str) -> list[Entry]:
+        """See `Storage.entries`."""
+        found = self.inner.entries(key)
+        if key == RUNS or key.startswith(_BELOW_RUNS):
+            self.refresh()
+            if self._directory.packs:
+                return self._with_packed(key, found)
+        elif not key and not any(entry.name == RUNS for entry in found) and self.names(RUNS):
+            found = [*found, Entry(RUNS, True, 0, 0)]
+        return found
+
+    def _with_packed(self, key: str, found: list[Entry]) -> list[Entry]:
+        by_name = {entry.name: entry for entry in found}
+        for name in self._packed_names(key):
+            packed = self._packed_entry(f"{key}/{name}")
+            loose = by_name.get(name)
+            if packed is not None and (loose is None or (not packed.is_folder and packed.size > loose.size)):
+                by_name[name] = packed
+        return list(by_name.values())
+
+    def names(self, key: str) -> list[str]:
+        """See `Storage.names`."""
+        found = self.inner.names(key)
+        if key != RUNS and not key.startswith(_BELOW_RUNS):
+            return found
+        self.refresh()
+        if not self._directory.packs:
+            return found
+        there = set(found)
+        return found + [name for name in self._packed_names(key) if name not in there]
+
+    def _packed_names(self, key: str) -> list[str]:
+        directory = self._directory
+        if key == RUNS:
+            return [day.rpartition("/")[2] for day in directory.days]
+        return list(directory.days.get(key) or directory.folders.get(key) or ())
+
+    def make_durable(self, key: str) -> None:
+        """See `Storage.make_durable`. What lies in a pack is durable."""
+        if self._member(key) is None or self.inner.exists(key):
+            self.inner.make_durable(key)
+
+    # -- passed on
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Storage.capabilities`."""
+        return self.inner.capabilities
+
+    def path(self, key: str) -> str:
+        """See `Storage.path`. Nothing need be there for what lies in a pack."""
+        return self.inner.path(key)
+
+    def is_log_locked(self, key: str) -> bool | None:
+        """See `Storage.is_log_locked`."""
+        return self.inner.is_log_locked(key)
+
+    def make_folder(self, key: str) -> None:
+        """See `Storage.make_folder`."""
+        self.inner.make_folder(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        self.inner.write(key, data)
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """See `Storage.write_new`."""
+        return self.inner.write_new(key, data)
+
+    def write_stream(self, folder: str) -> StreamFile:
+        """See `Storage.write_stream`."""
+        return self.inner.write_stream(folder)
+
+    def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> Appender:
+        """See `Storage.create_log`."""
+        return self.inner.create_log(key, lock, in_new_folder=in_new_folder)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`. What lies in a pack stays: whoever removes a run has its pack written anew."""
+        self.inner.remove(key)
+
+    def remove_folder(self, key: str) -> bool:
+        """See `Storage.remove_folder`."""
+        return self.inner.remove_folder(key)
+
+
+def _unless_missing(read: Callable[[], _T]) -> _T | None:
+    try:
+        return read()
+    except FileNotFoundError:
+        return None
