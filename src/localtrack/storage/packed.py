@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import BinaryIO, Final, TypeVar
@@ -45,12 +45,17 @@ class _Directory:
 class PackedStorage:
     """Passes everything on, and adds what lies in packs to what lies in run folders. Of two copies the longer counts.
 
+    Args:
+        inner: Where things lie.
+        listed: Where packs lie, if not there.
+
     Concurrency: packs are named by their content and never change, so what was read of one once stays true. Which ones
     there are is looked up after each look at a folder: a file that goes from a folder into a pack is in the pack first.
     """
 
-    def __init__(self, inner: Storage) -> None:
+    def __init__(self, inner: Storage, *, listed: Storage | None = None) -> None:
         self.inner = inner
+        self._listed = listed or inner  # where packs are listed and read: a view may see nothing beside the runs
         self.uri = inner.uri
         self.can_append = inner.can_append
         self.is_local = inner.is_local
@@ -70,12 +75,12 @@ class PackedStorage:
 
     def read_packed(self, pack: str, member: PackMember) -> tuple[bytes, bool]:
         """Return the bytes of a file in a pack, and whether they are what was packed."""
-        with self.inner.open(f"{PACKS}/{pack}") as file:
+        with self._listed.open(f"{PACKS}/{pack}") as file:
             return read_member(file, member)
 
     def refresh(self) -> bool:
         """Take note of packs that came or went; return whether any did."""
-        names = {name for name in self.inner.names(PACKS) if is_pack_name(name)}
+        names = {name for name in self._listed.names(PACKS) if is_pack_name(name)}
         known = self._directory.packs
         if names == known.keys():
             return False
@@ -94,16 +99,16 @@ class PackedStorage:
 
     def _load(self, name: str) -> Pack | None:
         key = f"{PACKS}/{name}"
-        entry = self.inner.stat(key)
+        entry = self._listed.stat(key)
         if entry is None:
             return None
         try:
-            with self.inner.open(key) as file:
+            with self._listed.open(key) as file:
                 return Pack(name, tuple(read_members(file)), entry.mtime_ms)
         except FileNotFoundError:
             return None  # written anew since it was listed
         except FormatError as error:
-            reporting.warn("the runs in %s are missing from all answers: %s", self.inner.path(key), error)
+            reporting.warn("the runs in %s are missing from all answers: %s", self._listed.path(key), error)
             return Pack(name, (), entry.mtime_ms, str(error))
 
     def _member(self, key: str) -> tuple[str, PackMember] | None:
@@ -234,6 +239,20 @@ class PackedStorage:
         """See `Storage.make_durable`. What lies in a pack is durable."""
         if self._member(key) is None or self.inner.exists(key):
             self.inner.make_durable(key)
+
+    def view(self, key: str) -> Storage:
+        """See `Storage.view`. What packs hold is part of it."""
+        inner = self.inner.view(key)
+        if inner is self.inner:
+            return self
+        seen = PackedStorage(inner, listed=self.inner)
+        self.refresh()
+        seen._directory = self._directory
+        return seen
+
+    def load(self, folders: Sequence[str]) -> None:
+        """See `Storage.load`."""
+        self.inner.load(folders)
 
     # -- passed on
 
