@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from localtrack.api.pages import RunPage
 from localtrack.api.store_experiments import ExperimentCalls
 from localtrack.errors import FormatError, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS
@@ -55,6 +56,39 @@ class AnalysisCalls(ExperimentCalls):
         from localtrack.query.sql.result import run_query
 
         return run_query(query, parameters, self._sql_source())
+
+    def iter_runs(
+        self,
+        filter_string: str | None = "",
+        *,
+        batch_size: int = 10_000,
+        experiment_ids: Iterable[str] | None = None,
+        experiment_names: Iterable[str] | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+    ) -> Iterator[RunPage]:
+        """Yield all runs that match a filter, latest first, some at a time, for results larger than memory.
+
+        Unlike pages of `search_runs` all batches show the store as it was at one moment.
+
+        Args:
+            filter_string: Which runs, in the language of `search_runs`; all by default.
+            batch_size: How many runs a batch holds.
+            experiment_ids: Only runs of these; all experiments by default.
+            experiment_names: Only runs of these.
+            run_view_type: Life-cycle stages to return.
+
+        Raises:
+            InvalidInputError: An argument cannot be read.
+        """
+        if type(batch_size) is not int or batch_size < 1:
+            raise InvalidInputError(f"batch_size={str(batch_size)[:40]!r} is no whole number from 1 on.")
+        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+
+        def read_batches() -> Iterator[RunPage]:
+            for start in range(0, len(numbers), batch_size):
+                yield RunPage(snapshot.rows(numbers[start : start + batch_size]), findings=snapshot.findings)
+
+        return read_batches()  # by then the arguments were read: a mistake shows at once
 
     def compare(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from localtrack.api.pages import ExperimentPage
 from localtrack.errors import ErrorCode, NotFoundError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import ExperimentState
@@ -17,7 +18,7 @@ from localtrack.store.site import Site
 from localtrack.types import Experiment, Finding, ViewType
 
 if TYPE_CHECKING:
-    from localtrack.query.pages import Page
+    from localtrack.query.folders import ExperimentFolder
 
 
 class ExperimentCalls:
@@ -88,7 +89,7 @@ class ExperimentCalls:
         max_results: int | None = 1000,
         page_token: str | None = None,
         view_type: int = ViewType.ACTIVE_ONLY,
-    ) -> Page[Experiment]:
+    ) -> ExperimentPage:
         """Return the experiments that match a filter, in order, one page of them.
 
         Raises:
@@ -96,7 +97,7 @@ class ExperimentCalls:
         """
         from localtrack.query.experiments import search_experiments
 
-        return search_experiments(
+        page = search_experiments(
             self.list_experiments(ViewType.ALL),
             filter_string=filter_string,
             order_by=order_by,
@@ -104,6 +105,22 @@ class ExperimentCalls:
             page_token=page_token,
             view_type=view_type,
         )
+        return ExperimentPage(page, token=page.token)
+
+    def browse_experiments(self, path: str = "/", view_type: int = ViewType.ACTIVE_ONLY) -> ExperimentFolder:
+        """Return what lies in a folder of a workspace: names of experiments are paths, such as `/Shared/team/churn`.
+
+        Args:
+            path: The folder; `/` is the topmost.
+            view_type: Life-cycle stages to count and return.
+
+        Returns:
+            The folders directly in it with how many experiments are in and below each, and the experiments directly
+            in it, both by name. What is no folder has neither.
+        """
+        from localtrack.query.folders import browse
+
+        return browse(self.list_experiments(view_type), path)
 
     def experiment_ids_of(self, ids: Iterable[str] | None, names: Iterable[str] | None) -> set[str] | None:
         """Return the ids of experiments given by id and by name, names that are not there left out; None for all."""

@@ -11,6 +11,7 @@ from localtrack.types import CheckFinding, Experiment, FileInfo, Finding, Livene
 
 if TYPE_CHECKING:
     from localtrack.query.comparison import Comparison
+    from localtrack.query.folders import Subfolder
 
 FIELDS: Final[dict[str, str]] = {
     "init": "store, store_id, created",
@@ -74,6 +75,7 @@ PARTS: Final[dict[str, str]] = {
     "compared_runs[]": "run_id, run_name, experiment_id, status",
     "differing_params[]": "key, values (by run id)",
     "compared_metrics[]": "key, direction, values (by run id), deltas (by run id), best (run ids)",
+    "experiments PATH": "first folder, experiments_count for each folder in it; then the experiments",
     "history --with": "step, elapsed_ms or timestamp_ms; then a field for each run id",
     "variables[]": "name, twin, source, value, counts, meaning",
 }
@@ -157,6 +159,11 @@ def experiment_document(experiment: Experiment) -> dict[str, Any]:
         "artifact_location": experiment.artifact_location,
         "tags": dict(experiment.tags),
     }
+
+
+def folder_document(folder: Subfolder) -> dict[str, Any]:
+    """Return a folder as a line of `localtrack experiments PATH --json`."""
+    return {"folder": folder.path, "experiments_count": folder.experiments_count}
 
 
 def artifact_document(file: FileInfo) -> dict[str, Any]:

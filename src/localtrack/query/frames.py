@@ -1,7 +1,7 @@
-"""Rows of runs -> Arrow, pandas and Polars tables with the columns of `mlflow.search_runs`.
+"""Runs, experiments and logged models -> Arrow, pandas and Polars tables.
 
-Columns: run_id, experiment_id, status, artifact_uri, start_time, end_time, then `metrics.<key>`, `params.<key>`,
-`tags.<key>`, sorted by key within each group.
+Runs have the columns of `mlflow.search_runs`: run_id, experiment_id, status, artifact_uri, start_time, end_time, then
+`metrics.<key>`, `params.<key>`, `tags.<key>`, sorted by key within each group.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import ErrorCode, LocaltrackError
-from localtrack.types import LoggedModel, RunRow
+from localtrack.types import Experiment, LoggedModel, RunRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +76,60 @@ def models_to_pandas(models: Iterable[LoggedModel]) -> pd.DataFrame:
         raise missing_extra("pandas") from error
 
     return pd.DataFrame([model.to_dictionary() | {"status": model.status} for model in models])
+
+
+def experiments_to_arrow(experiments: Iterable[Experiment]) -> pa.Table:
+    """Return experiments as an Arrow table.
+
+    Columns: experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time (UTC), then
+    `tags.<key>`, sorted by key.
+    """
+    import pyarrow as pa
+
+    rows = list(experiments)
+    moment = pa.timestamp("ms", tz="UTC")
+    texts = ("experiment_id", "name", "artifact_location", "lifecycle_stage")
+    columns: dict[str, Any] = {name: pa.array([getattr(e, name) for e in rows], pa.string()) for name in texts}
+    for name in ("creation_time", "last_update_time"):
+        columns[name] = pa.array([getattr(e, name) for e in rows], moment)
+    columns.update(_text_columns("tags", [e.tags for e in rows]))
+    return pa.table(columns)
+
+
+def models_to_arrow(models: Iterable[LoggedModel]) -> pa.Table:
+    """Return logged models as an Arrow table.
+
+    Columns: model_id, name, experiment_id, source_run_id, model_type, status, status_message, artifact_location,
+    lifecycle_stage, creation_timestamp, last_updated_timestamp (UTC), then `metrics.<key>` (the latest point),
+    `params.<key>`, `tags.<key>`, sorted by key within each group.
+    """
+    import pyarrow as pa
+
+    rows = list(models)
+    moment = pa.timestamp("ms", tz="UTC")
+    texts = [
+        *("model_id", "name", "experiment_id", "source_run_id", "model_type", "status", "status_message"),
+        *("artifact_location", "lifecycle_stage"),
+    ]
+    columns: dict[str, Any] = {
+        name: pa.array([None if (value := getattr(m, name)) is None else str(value) for m in rows], pa.string())
+        for name in texts
+    }
+    for name in ("creation_timestamp", "last_updated_timestamp"):
+        columns[name] = pa.array([getattr(m, name) for m in rows], moment)
+    latest = [{p.key: p.value for p in sorted(m.metrics, key=lambda p: (p.timestamp, p.step))} for m in rows]
+    for key in sorted(set().union(*latest)):
+        columns[f"metrics.{key}"] = pa.array([values.get(key) for values in latest], pa.float64())
+    columns.update(_text_columns("params", [m.params for m in rows]))
+    columns.update(_text_columns("tags", [m.tags for m in rows]))
+    return pa.table(columns)
+
+
+def _text_columns(group: str, mappings: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    keys = sorted(set().union(*mappings))
+    return {f"{group}.{key}": pa.array([mapping.get(key) for mapping in mappings], pa.string()) for key in keys}
 
 
 def to_polars(rows: Iterable[RunRow]) -> pl.DataFrame:

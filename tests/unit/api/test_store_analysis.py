@@ -103,3 +103,36 @@ def test_the_fluent_functions_ask_the_active_store(store: Store, monkeypatch: py
     assert localtrack.metric_history(ids[0], "loss").num_rows == 3
     assert localtrack.align_histories(ids, "loss", by="elapsed", interval=1_000).columns[0] == "elapsed_ms"
     assert list(localtrack.sql("SELECT count(*) AS n FROM runs")) == [{"n": 6}]
+
+
+def test_all_runs_come_in_batches_of_one_moment(store: Store) -> None:
+    batches = store.iter_runs(batch_size=4)
+    first = next(batches)
+    with store.start_run("a", context=False) as late:
+        pass
+    second = next(batches)
+    assert next(batches, None) is None
+    store.delete_run(late.run_id)
+    assert [len(first), len(second)] == [4, 2]
+    assert [row.info.run_id for row in [*first, *second]] == [row.info.run_id for row in store.search_runs()]
+    assert first.to_arrow().num_rows == 4
+    assert [len(batch) for batch in store.iter_runs("params.lr = 0.2", experiment_names=["b"])] == [3]
+    assert list(store.iter_runs("metrics.loss > 99")) == []
+    with pytest.raises(InvalidInputError):
+        store.iter_runs("metrics.loss >")
+    with pytest.raises(InvalidInputError):
+        store.iter_runs(batch_size=0)
+
+
+def test_experiments_are_browsed_like_folders(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        for name in ("/Shared/team/churn", "/Shared/team/sales", "/Shared/x", "mine"):
+            store.create_experiment(name)
+        store.delete_experiment(store.create_experiment("/Shared/gone"))
+        top = store.browse_experiments()
+        assert [(folder.path, folder.experiments_count) for folder in top.folders] == [("/Shared", 3)]
+        assert {experiment.name for experiment in top.experiments} == {"Default", "mine"}
+        shared = store.browse_experiments("/Shared", localtrack.ViewType.ALL)
+        assert [folder.path for folder in shared.folders] == ["/Shared/team"]
+        assert [experiment.name for experiment in shared.experiments] == ["/Shared/gone", "/Shared/x"]
+        assert store.search_experiments("name LIKE '/Shared/team/%'").to_pandas()["name"].nunique() == 2

@@ -306,3 +306,17 @@ def test_a_history_can_be_thinned_out(place: Place, invoke: Invoke) -> None:
     lines = invoke("history", run.run_id, "loss", "--max-points", 10, "--json", "--store", place.path).documents
     assert 4 <= len(lines) <= 10
     assert [lines[0]["step"], lines[-1]["step"]] == [0, 99]
+
+
+def test_experiments_are_listed_like_a_directory(place: Place, invoke: Invoke) -> None:
+    answer = invoke("experiments", "/", "--store", place.path)
+    assert answer.exit_code == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert [line.split() for line in lines[:3]] == [["FOLDER", "EXPERIMENTS"], ["team/", "1"], []]
+    assert lines[3].startswith("EXPERIMENT ID")
+    assert {line.split()[1] for line in lines[4:]} == {"Default", "other"}
+    documents = invoke("experiments", "/", "--json", "--store", place.path).documents
+    assert documents[0] == {"folder": "team", "experiments_count": 1}
+    assert [d["name"] for d in invoke("experiments", "team/", "--json", "--store", place.path).documents] == ["team/a"]
+    assert "No experiments match" in invoke("experiments", "/nothing", "--store", place.path).stderr
+    assert invoke("experiments", "team", "--prefix", "team", "--store", place.path).exit_code == 2

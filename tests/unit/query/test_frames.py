@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 from tests.unit.query.rows import BASE_MS, run
 
+from localtrack.api.pages import ExperimentPage, LoggedModelPage
 from localtrack.errors import ErrorCode, LocaltrackError
 from localtrack.query.frames import to_arrow, to_pandas, to_polars
-from localtrack.types import RunRow
+from localtrack.types import Experiment, LoggedModel, LoggedModelMetric, RunRow
 
 ROWS = [
     run("a", metrics={"z": 1.5, "b": 2.0}, params={"p": "1"}, tags={"t": "x"}),
@@ -62,3 +63,37 @@ def test_a_missing_library_is_named_with_what_to_install(
         convert(ROWS)
     assert caught.value.code == ErrorCode.MISSING_EXTRA
     assert caught.value.hint == f"Run `pip install localtrack[{package}]`."
+
+
+def test_experiments_have_a_frame_of_their_own() -> None:
+    rows = [
+        Experiment("1", "a", "/x", creation_time=BASE_MS, last_update_time=BASE_MS + 1, tags={"team": "red"}),
+        Experiment("0", "Default", "/x", "deleted"),
+    ]
+    page = ExperimentPage(rows)
+    columns = ["experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time"]
+    assert page.to_arrow().column_names == [*columns, "tags.team"]
+    frame = page.to_pandas()
+    assert list(frame.columns) == page.to_polars().columns == [*columns, "tags.team"]
+    assert frame["creation_time"][0].timestamp() * 1000 == BASE_MS
+    assert page.to_arrow().column("tags.team").to_pylist() == ["red", None]
+    assert ExperimentPage().to_pandas().shape == (0, 6)
+    assert ExperimentPage().to_polars().columns == columns
+
+
+def test_logged_models_have_the_latest_of_each_metric() -> None:
+    points = tuple(
+        LoggedModelMetric("acc", value, timestamp, step, "m-1", "r")
+        for value, timestamp, step in ((0.5, 2, 0), (0.7, 2, 1), (0.9, 1, 5))
+    )
+    models = [
+        LoggedModel("0", "m-1", "net", "/x", BASE_MS, BASE_MS, params={"p": "1"}, metrics=points),
+        LoggedModel("0", "m-2", "net", "/x", BASE_MS, BASE_MS, model_type="agent", tags={"t": "2"}),
+    ]
+    table = LoggedModelPage(models).to_arrow()
+    assert table.column_names[-3:] == ["metrics.acc", "params.p", "tags.t"]
+    assert table.column("metrics.acc").to_pylist() == [0.7, None]
+    assert table.column("status").to_pylist() == ["READY", "READY"]
+    assert table.column("model_type").to_pylist() == [None, "agent"]
+    assert LoggedModelPage(models).to_polars().shape == (2, table.num_columns)
+    assert LoggedModelPage().to_arrow().num_rows == 0
