@@ -1,6 +1,7 @@
 """A front that a push talks to: passes requests on to a back, and does to the n-th of them what a test wants.
 
-What can go wrong, by name: `cut_before` (the connection ends, nothing was done), `cut_after` (it was done, the
+What can go wrong, by name: `cut_before` (the connection ends, nothing was done), `cut_during` (it ends when half of the
+body has come, nothing was done), `cut_after` (it was done, the
 connection ends without an answer), `cut_answer` (half of the answer), `fail_before` and `fail_after` (500, nothing or
 all was done), `throttle` (429 with Retry-After), `throttle_silently` (without), `slow` (the answer comes later than the
 client waits, and so does the deed), `gateway_after` (502 with a page of HTML, all was done).
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 FAULTS: Final = (
     "cut_before",
+    "cut_during",
     "cut_after",
     "cut_answer",
     "fail_before",
@@ -78,7 +80,10 @@ class Front:
                     self.close_connection = True
 
             def _serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                length = int(self.headers.get("Content-Length") or 0)
+                if front.faults.get(len(front.requests)) == "cut_during":
+                    length //= 2
+                body = self.rfile.read(length)
                 if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
                     body = self._read_chunks()
                 request = Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
@@ -126,7 +131,7 @@ class Front:
             self.requests.append(request)
         fault = self.faults.get(number, "")
         self.on_request(number, "before")
-        if fault == "cut_before":
+        if fault in ("cut_before", "cut_during"):
             return self._cut(handler)
         if fault == "fail_before":
             return self._reply(handler, Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"down"}'))
