@@ -10,6 +10,7 @@ import math
 import urllib.parse
 import urllib.request
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from localtrack import Store
@@ -96,6 +97,7 @@ def _compare_run(url: str, store: Store, row: Any, remote: dict[str, Any], there
     problems += [f"tag {k}: {v!r} here, {tags.get(k)!r} there" for k, v in wanted.items() if tags.get(k) != v]
     extra = {key for key in tags if key not in wanted and not key.startswith("localtrack.")}
     problems += [f"tag {key}: only there" for key in extra]
+    problems += _compare_artifacts(url, store, row.info.run_id, info["run_id"])
     table = store.metric_history(row.info.run_id)
     here_points: dict[str, set[tuple[int, int, float | str]]] = {}
     for key, step, timestamp, value in zip(*(table.column(n).to_pylist() for n in table.column_names), strict=True):
@@ -110,6 +112,26 @@ def _compare_run(url: str, store: Store, row: Any, remote: dict[str, Any], there
                 f"metric {key}: {len(missing)} missing, {len(doubled)} doubled, {len(set(found) - points)} too many"
             )
     return problems
+
+
+def _compare_artifacts(url: str, store: Store, run_id: str, remote_id: str) -> list[str]:
+    """Compare the bytes of all files."""
+    folder = Path(store.download_artifacts(run_id)) if store.list_artifacts(run_id) else None
+    here = (
+        {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()} if folder else {}
+    )
+    there: dict[str, bytes] = {}
+    pending = [""]
+    while pending and here:
+        query = urllib.parse.urlencode({"run_id": remote_id, "path": pending.pop()})
+        for row in _call(f"{url}/api/2.0/mlflow/artifacts/list?{query}").get("files", []):
+            if row["is_dir"]:
+                pending.append(row["path"])
+                continue
+            query = urllib.parse.urlencode({"run_uuid": remote_id, "path": row["path"]})
+            with urllib.request.urlopen(f"{url}/get-artifact?{query}", timeout=60) as answer:
+                there[row["path"]] = answer.read()
+    return [f"artifact {path} differs" for path in here.keys() | there.keys() if here.get(path) != there.get(path)]
 
 
 def _kept(value: float) -> float | str:

@@ -13,7 +13,7 @@ HASTE = Patience(tries_count=5, first_pause_s=0.01, settle_s=0.05, timeout_s=0.5
 START_MS = 1_700_000_000_000
 
 
-def make_store(path: Path, *, points: int = 1100) -> Store:
+def make_store(path: Path, *, points: int = 1100, artifacts: bool = False) -> Store:
     """Return a store with a parent, two children and a run elsewhere: long, short, odd, empty."""
     store = Store.open(path)
     with store.start_run("team/ä", run_name="Mutter & Söhne", start_time=START_MS, context=False) as parent:
@@ -30,6 +30,10 @@ def make_store(path: Path, *, points: int = 1100) -> Store:
         for step in (5, 3, 4, 3, 5, 0):
             parent.log_metric("zigzag", float(step), step=step, timestamp=START_MS + 10 - step)
         parent.log_metric("far", 1.0, step=-(2**62), timestamp=0)
+        if artifacts:
+            parent.log_text("Grüße", "notes/näme with spaces.txt")
+            parent.log_text("", "empty.txt")
+            parent.log_text("x" * 3_000_000, "deep/er/big.bin")
         for number in range(2):
             with store.start_run(
                 "team/ä", run_name=f"child {number}", parent_run_id=parent.run_id, start_time=START_MS, context=False

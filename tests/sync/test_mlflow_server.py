@@ -21,14 +21,15 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
     folder = tmp_path / "server"
     folder.mkdir()
     is_long = request.config.getoption("--long")
-    store = make_store(tmp_path / "store")
+    store = make_store(tmp_path / "store", artifacts=True)
     with store.start_run("many", run_name="many points", context=False) as run:
         for step in range(100_000 if is_long else 5_000):
             run.log_metrics({f"m{key}": step * 0.1 + key for key in range(10 if is_long else 2)}, step=step)
-    with serve_mlflow(folder, "--default-artifact-root", str(folder / "artifacts")) as url:
+    with serve_mlflow(folder, "--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")) as url:
         report = push(store, url, patience=PATIENT)
         assert report.is_complete, report
         assert compare_store(url, store) == []
+        assert report.artifacts_sent == 3
         assert push(store, url, patience=PATIENT).requests_count == 0
         add_to_store(store)
         assert push(store, url, patience=PATIENT).points_sent == 52

@@ -35,7 +35,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "sync": (
         "target, identity, dry_run, complete, failure, interrupted, runs, unchanged, skipped, experiments, losses, "
-        "notes, points_sent, artifacts_sent, requests, sent_bytes, duration_s, plan"
+        "left_out, notes, points_sent, artifacts_sent, requests, sent_bytes, duration_s, plan"
     ),
     "seal": "sealed_count",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",

@@ -23,6 +23,7 @@ class PushContext:
     limits: Limits
     options: PushOptions
     store_id: str
+    base_url: str = ""
     experiments: dict[str, str] = field(default_factory=dict)
     """Local experiment id → remote one."""
     remote_ids: dict[str, str] = field(default_factory=dict)

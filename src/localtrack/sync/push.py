@@ -195,6 +195,7 @@ class Push:
             self.target.limits,
             self.options,
             self.site.document.store_id,
+            base_url=self.target.connection.base_url,
             stop=self.stop,
         )
         for run_id, entry in ledger.state.runs.items():
@@ -412,15 +413,19 @@ class Push:
                 "status": local.status,
                 "start_ms": local.start_ms,
                 "tags": sorted(translation.tags),
-                "artifacts": run.artifacts,
+                "artifacts": run.artifacts.known,
                 "seen": digest_metrics(remote_metrics(remote).items()),
                 "deleted_here": local.is_deleted,
                 "deleted": False,
                 **({"orphan_of": translation.parent_id} if translation.is_parent_missing else {}),
             },
         )
+        for path, reason in run.artifacts.left_out.items():
+            self.report.left_out.append(f"{local.run_id}: {path}: {reason}")
         self.report.losses += [loss for loss in run.losses if loss not in self.report.losses]
-        self._finish(RunOutcome(local.run_id, "sent", run.remote_id, run.points_sent, len(run.artifacts)), progress)
+        self._finish(
+            RunOutcome(local.run_id, "sent", run.remote_id, run.points_sent, run.artifacts.sent_count), progress
+        )
 
     def _finish(self, outcome: RunOutcome, progress: PushProgress) -> None:
         self.report.runs.append(outcome)

@@ -37,6 +37,8 @@ class PushReport:
     experiments: dict[str, str] = field(default_factory=dict)
     """Name on the target → id there."""
     losses: list[Loss] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """Artifacts that were not sent, and why."""
     notes: list[str] = field(default_factory=list)
     points_sent: int = 0
     artifacts_sent: int = 0

@@ -10,6 +10,8 @@ from localtrack.errors import ErrorCode, RefusedError, SyncError, UnsureError
 from localtrack.storage.process import boot_id
 from localtrack.store.liveness import judge_run
 from localtrack.store.run_reading import RunReading
+from localtrack.sync.artifact_places import open_place
+from localtrack.sync.artifact_push import ArtifactOutcome, push_artifacts
 from localtrack.sync.asking import digest_metrics, find_missing_points, find_missing_rows, remote_metrics
 from localtrack.sync.batches import Batch, SentPoint, encode_batch, plan_batches
 from localtrack.sync.context import PushContext
@@ -41,8 +43,7 @@ class SentRun:
     counts: dict[str, int]
     """Points per key; empty where a run that goes on is not counted."""
     last: dict[str, Point]
-    artifacts: dict[str, list[Any]] = field(default_factory=dict)
-    """Path → [size, SHA-256]."""
+    artifacts: ArtifactOutcome = field(default_factory=ArtifactOutcome)
     points_sent: int = 0
     is_new: bool = False
     losses: list[Loss] = field(default_factory=list)
@@ -78,6 +79,7 @@ class RunPush:
         self.points_sent = 0
         self.losses: list[Loss] = []
         self._is_new = False
+        self._artifact_uri = ""
 
     def run(self) -> SentRun:
         """Send what the target lacks.
@@ -120,7 +122,11 @@ class RunPush:
                 self._note_acked(rows.writer, rows.end)
         for batch in plan_batches(self.remote_id, context.limits, params=params, tags=tags):
             self._send(batch, "")
-        self._end(translation)
+        try:
+            artifacts = self._push_artifacts(reading)
+        finally:
+            # Also of a run whose artifacts cannot be brought there: it has ended, and should not show as RUNNING.
+            self._end(translation)
         return SentRun(
             local=self.local,
             remote_id=self.remote_id,
@@ -130,6 +136,7 @@ class RunPush:
             positions=positions,
             counts=self._expected_counts(history),
             last=_last_points(reading) if context.options.thinning.is_off or translation.has_ended else {},
+            artifacts=artifacts,
             points_sent=self.points_sent,
             is_new=self._is_new,
             losses=self.losses,
@@ -156,17 +163,19 @@ class RunPush:
                     code=ErrorCode.RUN_DELETED,
                     hint="Restore it there, or push with --deletions to restore what is not deleted here.",
                 )
+            self._artifact_uri = str(info.get("artifact_uri", ""))
             if not self.remote_id:
                 self.remote_id = str(info["run_id"])
                 self._note_remote()
             context.remote_ids[self.local.run_id] = self.remote_id
             return
-        self.remote_id = self._create(translation)
+        info = self._create(translation)
+        self.remote_id, self._artifact_uri = str(info["run_id"]), str(info.get("artifact_uri", ""))
         self._is_new = True
         self._note_remote()
         context.remote_ids[self.local.run_id] = self.remote_id
 
-    def _create(self, translation: Translation) -> str:
+    def _create(self, translation: Translation) -> Mapping[str, Any]:
         """Make the run; after an unsure answer ask whether it was made."""
         context = self.context
         document = {
@@ -184,7 +193,8 @@ class RunPush:
                 context.tracking.http.sleep(patience.before_asking_s(number, error))
                 remote = find_by_tag(context, self.local)
                 if remote is not None:
-                    return str(remote["info"]["run_id"])
+                    info: Mapping[str, Any] = remote["info"]
+                    return info
                 if number == patience.tries_count - 1:
                     raise
         raise AssertionError("not reached")
@@ -352,6 +362,24 @@ class RunPush:
     def _note_acked(self, writer: str, end: int) -> None:
         self.context.ledger.append("points", {"run": self.local.run_id, "positions": {writer: end}})
         self.entry.acked[writer] = max(self.entry.acked.get(writer, 0), end)
+
+    # -- artifacts
+
+    def _push_artifacts(self, reading: RunReading) -> ArtifactOutcome:
+        context = self.context
+        tracking = context.tracking
+        return push_artifacts(
+            context.source.site.storage,
+            self.local.folder,
+            records=reading.state.artifacts,
+            choice=context.options.artifacts,
+            limits=context.limits,
+            known=self.entry.done.get("artifacts", {}),
+            open_place=lambda: open_place(tracking.http, self._artifact_uri, base_url=context.base_url),
+            list_there=lambda: tracking.list_artifacts(self.remote_id),
+            persist=tracking.http.persist,
+            require_going=context.require_going,
+        )
 
     # -- the end
 

@@ -72,14 +72,14 @@ class Tracking:
 
     # -- runs
 
-    def create_run(self, document: Mapping[str, Any]) -> str:
-        """Make a run and return its id. Never repeated by itself: each call makes a run.
+    def create_run(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a run and return its info. Never repeated by itself: each call makes a run.
 
         Raises:
             UnsureError: It may have been made.
         """
         answer = self.http.post(f"{_API}/runs/create", document, repeat="never")
-        return str(_object(_object(answer, "run"), "info")["run_id"])
+        return _object(_object(answer, "run"), "info")
 
     def get_run(self, run_id: str) -> dict[str, Any] | None:
         """Return a run with params, tags and last metrics; None if there is none."""
@@ -145,6 +145,36 @@ class Tracking:
         self.http.call(
             "POST", f"{_API}/runs/log-batch", content=body, repeat="never" if has_metrics else "safe", kind="batch"
         )
+
+    def list_artifacts(self, run_id: str) -> dict[str, int | None]:
+        """Return the sizes of all artifacts of a run by path; None where the target does not know it."""
+        return self._list_files(f"{_API}/artifacts/list", {"run_id": run_id}, "path")
+
+    def list_model_artifacts(self, model_id: str) -> dict[str, int | None]:
+        """Return the sizes of all artifacts of a logged model."""
+        return self._list_files(f"{_API}/logged-models/{model_id}/artifacts/directories", {}, "artifact_directory_path")
+
+    def _list_files(self, path: str, params: Mapping[str, str], folder_word: str) -> dict[str, int | None]:
+        found: dict[str, int | None] = {}
+        pending = [""]
+        while pending:
+            folder, token = pending.pop(), None
+            while True:
+                query = {
+                    **params,
+                    **({folder_word: folder} if folder else {}),
+                    **({"page_token": token} if token else {}),
+                }
+                answer = self.http.get(path, query)
+                for row in answer.get("files", []):
+                    if row.get("is_dir"):
+                        pending.append(row["path"])
+                    else:
+                        found[row["path"]] = int(row["file_size"]) if "file_size" in row else None
+                token = answer.get("next_page_token")
+                if not token:
+                    break
+        return found
 
     # -- histories
 

@@ -32,6 +32,10 @@ _SHOWN_COUNT: Final = 20
 @click.option(
     "--max-points", type=click.IntRange(2), metavar="N", help="Send about so many points of a metric at most."
 )
+@click.option("--skip-artifacts", is_flag=True, help="Leave artifacts here.")
+@click.option("--artifact", "artifacts", multiple=True, metavar="GLOB", help="Only artifacts of this path, as model/*.")
+@click.option("--exclude-artifact", "excluded", multiple=True, metavar="GLOB", help="Not artifacts of this path.")
+@click.option("--max-artifact-bytes", type=click.IntRange(0), metavar="N", help="Not artifacts that are larger.")
 @click.option(
     "--dead",
     "dead_runs",
@@ -57,6 +61,10 @@ def sync(
     renames: tuple[str, ...],
     every: int,
     max_points: int | None,
+    skip_artifacts: bool,
+    artifacts: tuple[str, ...],
+    excluded: tuple[str, ...],
+    max_artifact_bytes: int | None,
     dead_runs: str,
     deletions: bool,
     forget: tuple[str, ...],
@@ -80,6 +88,10 @@ def sync(
             rename=dict(_parse_rename(text) for text in renames),
             every=every,
             max_points=max_points,
+            skip_artifacts=skip_artifacts,
+            artifacts=artifacts,
+            exclude_artifacts=excluded,
+            max_artifact_bytes=max_artifact_bytes,
             dead_runs=dead_runs,
             deletions=deletions,
             forget=forget,
@@ -152,6 +164,7 @@ def report_document(report: PushReport) -> dict[str, Any]:
         "skipped": report.skipped,
         "experiments": report.experiments,
         "losses": [{"run_id": loss.run_id, "kind": loss.kind, "what": loss.what} for loss in report.losses],
+        "left_out": report.left_out,
         "notes": report.notes,
         "points_sent": report.points_sent,
         "artifacts_sent": report.artifacts_sent,
@@ -180,6 +193,7 @@ def _summary(report: PushReport) -> list[str]:
     lines += [f"Skipped: {count} runs, {why}." for why, count in report.skipped.items()]
     lines += _some([f"Failed: {run.run_id}: {run.reason}" for run in report.runs if run.outcome == "failed"])
     lines += _some([f"Loss: {loss.run_id}: {loss.what}" for loss in report.losses])
+    lines += _some([f"Left out: {line}" for line in report.left_out])
     lines += _some([f"Note: {note}" for note in report.notes])
     return [printable(line) for line in lines]
 
