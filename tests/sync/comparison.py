@@ -34,6 +34,85 @@ def remote_runs(url: str, experiment_name: str) -> list[dict[str, Any]]:
             return runs
 
 
+def compare_models(url: str, store: Store, experiment_name: str) -> list[str]:
+    """Return every difference between the logged models of an experiment here and there."""
+    problems: list[str] = []
+    runs = {
+        _rows(run["data"]["tags"])["localtrack.run_id"]: run["info"]["run_id"]
+        for run in remote_runs(url, experiment_name)
+    }
+    experiment = store.get_experiment_by_name(experiment_name)
+    assert experiment is not None
+    query = urllib.parse.urlencode({"experiment_name": experiment_name})
+    remote_experiment = _call(f"{url}/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
+    body = {"experiment_ids": [remote_experiment["experiment_id"]]}
+    there: dict[str, dict[str, Any]] = {}
+    for model in _call(f"{url}/api/2.0/mlflow/logged-models/search", body).get("models", []):
+        local_id = _rows(model["info"]["tags"])["localtrack.model_id"]
+        problems += [f"{local_id} is there twice"] if local_id in there else []
+        there[local_id] = model
+    here = {model.model_id: model for model in store.list_logged_models([experiment.experiment_id])}
+    problems += [f"model {model_id} differs in being there" for model_id in here.keys() ^ there.keys()]
+    for model_id in here.keys() & there.keys():
+        model, info, data = here[model_id], there[model_id]["info"], there[model_id].get("data", {})
+        remote_tags = {k: v for k, v in _rows(info["tags"]).items() if not k.startswith("localtrack.")}
+        metrics = {
+            (
+                m["key"],
+                m["value"],
+                m["timestamp"],
+                m["step"],
+                m["run_id"],
+                m.get("dataset_name"),
+                m.get("dataset_digest"),
+            )
+            for m in data.get("metrics", [])
+        }
+        for name, mine, value in (
+            ("name", model.name, info["name"]),
+            ("status", f"LOGGED_MODEL_{model.status}", info["status"]),
+            ("type", model.model_type or "", info.get("model_type", "")),
+            ("source run", runs.get(model.source_run_id or "", ""), info.get("source_run_id", "")),
+            ("params", dict(model.params), _rows(data.get("params", []))),
+            ("tags", dict(model.tags), remote_tags),
+            (
+                "metrics",
+                {
+                    (m.key, m.value, m.timestamp, m.step, runs[m.run_id or ""], m.dataset_name, m.dataset_digest)
+                    for m in model.metrics
+                },
+                metrics,
+            ),
+        ):
+            if mine != value:
+                problems.append(f"model {model.name}: {name}: {mine!r} here, {value!r} there")
+    for row in store.search_runs([experiment.experiment_id]):
+        run = store.get_run(row.info.run_id)
+        query = urllib.parse.urlencode({"run_id": runs[row.info.run_id]})
+        remote = _call(f"{url}/api/2.0/mlflow/runs/get?{query}")["run"]
+        mine = run.to_dictionary()
+        sets = {
+            (d["dataset"]["name"], d["dataset"]["digest"]): ({k: v for k, v in d["dataset"].items() if v}, d["tags"])
+            for d in mine["inputs"]["dataset_inputs"]
+        }
+        inputs = remote.get("inputs", {})
+        remote_sets = {
+            (d["dataset"]["name"], d["dataset"]["digest"]): (d["dataset"], _rows(d.get("tags", [])))
+            for d in inputs.get("dataset_inputs", [])
+        }
+        if sets != remote_sets:
+            problems.append(f"data sets of {row.info.run_name}: {sets!r} here, {remote_sets!r} there")
+        remote_ids = {model["info"]["model_id"]: local_id for local_id, model in there.items()}
+        read = {model.model_id for model in run.inputs.model_inputs}
+        made = {(model.model_id, model.step) for model in run.outputs.model_outputs}
+        outputs = remote.get("outputs", {}).get("model_outputs", [])
+        if read != {remote_ids[m["model_id"]] for m in inputs.get("model_inputs", [])}:
+            problems.append(f"model inputs of {row.info.run_name} differ")
+        if made != {(remote_ids[m["model_id"]], m["step"]) for m in outputs}:
+            problems.append(f"model outputs of {row.info.run_name} differ")
+    return problems
+
+
 def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, float | str]]:
     """Return how often the remote has each point of a metric."""
     points: Counter[tuple[int, int, float | str]] = Counter()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 from localtrack import Store
 from localtrack.sync.http import Patience
+from localtrack.types import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput
 
 HASTE = Patience(tries_count=5, first_pause_s=0.01, settle_s=0.05, timeout_s=0.5, throttled_s=20.0)
 """For servers in the same process."""
@@ -43,6 +45,49 @@ def make_store(path: Path, *, points: int = 1100, artifacts: bool = False) -> St
     with store.start_run("elsewhere", run_name="failed", start_time=START_MS, context=False) as run:
         run.end("FAILED")
     return store
+
+
+def add_entities(store: Store) -> None:
+    """Add runs with data sets, and logged models that they made, read and measured."""
+    data = Dataset("näme", "d1", "local", '{"uri": "x.csv"}', schema='{"mlflow_colspec": []}', profile='{"rows": 3}')
+    with store.start_run("models", run_name="maker", start_time=START_MS, context=False) as maker:
+        maker.log_inputs(
+            [
+                DatasetInput(data, (InputTag("mlflow.data.context", "training"),)),
+                DatasetInput(Dataset("b", "2", "s", "t")),
+            ]
+        )
+        experiment_id = store.get_run(maker.run_id).info.experiment_id
+        model = store.create_logged_model(
+            experiment_id,
+            "tree",
+            maker.run_id,
+            {"stage": "ä"},
+            {f"p{number}": str(number) for number in range(130)},
+            "sklearn",
+        )
+        maker.log_outputs([LoggedModelOutput(model.model_id, 3)])
+        maker.log_metric("plain", 1.0, step=1, timestamp=START_MS)
+        maker.log_batch(
+            metrics=[
+                ModelPoint("acc", 0.5, START_MS, 1, model.model_id, "näme", "d1"),
+                ModelPoint("acc", 0.75, START_MS + 1, 2, model.model_id, None, None),
+            ]
+        )
+    store.finalize_logged_model(model.model_id, "READY")
+    with store.start_run("models", run_name="user", start_time=START_MS - 5, context=False) as user:
+        user.log_inputs(models=[LoggedModelInput(model.model_id)])
+    store.create_logged_model(experiment_id, "pending")
+
+
+class ModelPoint(NamedTuple):
+    key: str
+    value: float
+    timestamp: int
+    step: int
+    model_id: str
+    dataset_name: str | None
+    dataset_digest: str | None
 
 
 def add_to_store(store: Store) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from localtrack import Store
 from localtrack.sync.http import Patience
-from tests.sync.comparison import compare_store
+from localtrack.sync.options import Naming
+from tests.sync.comparison import compare_models, compare_store
 from tests.sync.front import Front, passing_on
 from tests.sync.mlflow_server import serve_mlflow
 from tests.sync.pushing import push
-from tests.sync.stores import START_MS, add_to_store, make_store
+from tests.sync.stores import START_MS, add_entities, add_to_store, make_store
 
 PATIENT = Patience(tries_count=5, first_pause_s=0.05, settle_s=0.5, timeout_s=60.0)
 
@@ -31,6 +33,23 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
         assert compare_store(url, store) == []
         assert report.artifacts_sent == 3
         assert push(store, url, patience=PATIENT).requests_count == 0
+        with Store.open(tmp_path / "models") as models:
+            add_entities(models)
+            report = push(models, url, patience=PATIENT)
+            assert (report.is_complete, report.models_sent) == (True, 2), report
+            assert compare_store(url, models) == []
+            assert compare_models(url, models, "models") == []
+            assert push(models, url, patience=PATIENT).requests_count == 0
+            shutil.rmtree(tmp_path / "models" / "sync")
+            assert push(models, url, patience=PATIENT).is_complete
+            assert compare_models(url, models, "models") == []
+            # Once more where every other request meets a fault.
+            with passing_on(url) as back, Front(back) as front:
+                front.faults = {n: ("cut_after", "fail_after", "cut_answer")[n // 2 % 3] for n in range(0, 200, 2)}
+                push(models, front.url, patience=PATIENT, workers_count=1, naming=Naming("again/"))
+                front.faults.clear()
+                assert push(models, front.url, patience=PATIENT, naming=Naming("again/")).is_complete
+            assert compare_store(url, models, prefix="again/") == []
         add_to_store(store)
         assert push(store, url, patience=PATIENT).points_sent == 52
         assert compare_store(url, store) == []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from localtrack.sync.distinct import to_target_value
+from localtrack.sync.distinct import to_target_value, value_bits
 from localtrack.sync.limits import Limits
 
 
@@ -29,6 +29,8 @@ class Batch:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    links: Mapping[Any, Mapping[str, str]] = field(default_factory=dict)
+    """(key, timestamp, step, bits of the value) → the model and data set that the point belongs to, too."""
 
 
 def plan_batches(
@@ -38,6 +40,7 @@ def plan_batches(
     points: Sequence[SentPoint] = (),
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
+    links: Mapping[Any, Mapping[str, str]] | None = None,
 ) -> Iterator[Batch]:
     """Yield the requests that bring these to a run, points in their order; the first ones carry params and tags, too.
 
@@ -47,6 +50,7 @@ def plan_batches(
         points: In the order of their numbers.
         params: To log.
         tags: To set.
+        links: As `Batch.links`.
     """
     open_params, open_tags = list((params or {}).items()), list((tags or {}).items())
     start = 0
@@ -54,7 +58,7 @@ def plan_batches(
         some_params = dict(open_params[: limits.batch_params_count])
         some_tags = dict(open_tags[: limits.batch_tags_count])
         room = min(limits.batch_metrics_count, limits.batch_entities_count - len(some_params) - len(some_tags))
-        batch = Batch(points[start : start + room], some_params, some_tags)
+        batch = Batch(points[start : start + room], some_params, some_tags, links=links or {})
         _shrink(run_id, batch, limits)
         del open_params[: len(batch.params)], open_tags[: len(batch.tags)]
         start += len(batch.points)
@@ -86,6 +90,9 @@ def encode_batch(run_id: str, batch: Batch) -> bytes:
             {"key": key, "value": encode_metric_value(value), "timestamp": timestamp_ms, "step": step}
             for _, key, timestamp_ms, step, value in batch.points
         ]
+        if batch.links:
+            for row, point in zip(document["metrics"], batch.points, strict=True):
+                row.update(batch.links.get((point.key, point.timestamp_ms, point.step, value_bits(point.value)), {}))
     if batch.params:
         document["params"] = [{"key": key, "value": value} for key, value in batch.params.items()]
     if batch.tags:

@@ -28,6 +28,11 @@ class PushContext:
     """Local experiment id → remote one."""
     remote_ids: dict[str, str] = field(default_factory=dict)
     """Local run id → remote one, as far as it is known."""
+    model_ids: dict[str, str] = field(default_factory=dict)
+    """Local model id → remote one, as far as it is known."""
+    models_lock: threading.Lock = field(default_factory=threading.Lock)
+    notes: list[str] = field(default_factory=list)
+    """What the report should say besides."""
     stop: threading.Event = field(default_factory=threading.Event)
 
     def require_going(self) -> None:

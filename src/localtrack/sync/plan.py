@@ -45,6 +45,16 @@ class SendRun:
 
 
 @dataclass(frozen=True, slots=True)
+class SendModel:
+    """Bring a logged model to the target: make it there, or add what is new."""
+
+    model_id: str
+    folder: str
+    experiment_id: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteRun:
     """Delete a run on the target that is deleted here."""
 
@@ -61,7 +71,7 @@ class LinkParent:
     parent_remote_id: str
 
 
-Operation = EnsureExperiment | SendRun | DeleteRun | LinkParent
+Operation = EnsureExperiment | SendRun | SendModel | DeleteRun | LinkParent
 SkipReason = Literal["unchanged", "deleted"]
 
 
@@ -108,6 +118,7 @@ def plan_push(
     *,
     store_id: str,
     experiment_names: Mapping[str, str],
+    models: Sequence[SendModel] = (),
     unchanged_count: int = 0,
 ) -> Plan:
     """Return what is to be done so that the target has these runs.
@@ -119,6 +130,7 @@ def plan_push(
         options: What was asked for.
         store_id: The store.
         experiment_names: Local experiment id → name on the target.
+        models: Logged models that are chosen and may have changed.
         unchanged_count: How many runs were left out before, because nothing of them has changed.
     """
     plan = Plan(skipped={"unchanged": unchanged_count} if unchanged_count else {})
@@ -132,7 +144,7 @@ def plan_push(
                 plan.operations.append(DeleteRun(run, remote_ids[run.run_id]))
         else:
             plan.skipped["deleted"] = plan.skipped.get("deleted", 0) + 1
-    for experiment_id in dict.fromkeys(run.experiment_id for run in living):
+    for experiment_id in dict.fromkeys([run.experiment_id for run in living] + [m.experiment_id for m in models]):
         plan.operations.append(EnsureExperiment(experiment_id, experiment_names[experiment_id]))
     known = remote_ids | {run.run_id: "" for run in living}
     for run in order_by_family(living):
@@ -164,27 +176,29 @@ def plan_push(
                 + artifacts_bytes,
             )
         )
+    plan.operations += models
     _plan_links(plan, ledger, remote_ids)
     return plan
 
 
 def order_by_family(runs: Sequence[LocalRun]) -> list[LocalRun]:
-    """Return runs so that each parent comes before its children, and else in the order in which they started."""
+    """Return runs in the order in which they started, but each after those that it needs: its parent, model makers."""
     by_id = {run.run_id: run for run in runs}
-    depths: dict[str, int] = {}
-
-    def depth(run: LocalRun) -> int:
-        chain: list[str] = []
-        current: LocalRun | None = run
-        while current is not None and current.run_id not in depths and current.run_id not in chain:
-            chain.append(current.run_id)
-            current = by_id.get(current.parent_id or "")
-        base = depths[current.run_id] + 1 if current is not None and current.run_id in depths else 0
-        for offset, run_id in enumerate(reversed(chain)):
-            depths[run_id] = base + offset
-        return depths[run.run_id]
-
-    return sorted(runs, key=lambda run: (depth(run), run.start_ms, run.run_id))
+    ordered: dict[str, LocalRun] = {}
+    begun: set[str] = set()
+    for first in sorted(runs, key=lambda run: (run.start_ms, run.run_id)):
+        stack = [first]
+        while stack:
+            run = stack[-1]
+            begun.add(run.run_id)
+            # Runs that need each other in a circle come in the order in which they were met.
+            open_needs = [need for need in run.needs if need in by_id and need not in ordered and need not in begun]
+            if open_needs:
+                stack.append(by_id[open_needs[0]])
+            else:
+                ordered.setdefault(run.run_id, run)
+                stack.pop()
+    return list(ordered.values())
 
 
 def _plan_links(plan: Plan, ledger: LedgerState, remote_ids: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
+from localtrack.format.layout import model_folder
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
@@ -16,8 +17,9 @@ from localtrack.sync.context import PushContext
 from localtrack.sync.http import Http
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
+from localtrack.sync.model_push import push_model
 from localtrack.sync.options import PushOptions
-from localtrack.sync.plan import DeleteRun, EnsureExperiment, LinkParent, Plan, SendRun, plan_push
+from localtrack.sync.plan import DeleteRun, EnsureExperiment, LinkParent, Plan, SendModel, SendRun, plan_push
 from localtrack.sync.report import PushReport, RunOutcome
 from localtrack.sync.run_push import RunPush, SentRun, choose_remote
 from localtrack.sync.source import LocalRun, Source, state_digest
@@ -68,10 +70,6 @@ class Push:
         self.stop = threading.Event()
         """Set it, from any thread, and the push ends after the requests that are under way."""
         self._progress = progress
-        self._names = {
-            experiment_id: target.experiment_name(options.naming.remote_name(name))
-            for experiment_id, name in self.source.experiment_names().items()
-        }
 
     def dry_run(self) -> tuple[Plan, PushReport]:
         """Return what `run` would do, as far as it can be told without asking the target."""
@@ -118,20 +116,42 @@ class Push:
 
     # -- planning
 
+    def _remote_name(self, name: str) -> str:
+        return self.target.experiment_name(self.options.naming.remote_name(name))
+
+    def _choose_models(self, ledger: LedgerFile) -> list[SendModel]:
+        """Return the logged models of the chosen experiments, or of the chosen runs, of which something may be new."""
+        selection = self.options.selection
+        found: list[SendModel] = []
+        for state in self.source.models.values():
+            is_chosen = selection.experiment_ids is None or state.experiment_id in selection.experiment_ids
+            if selection.run_ids is not None:
+                is_chosen = is_chosen and state.source_run in selection.run_ids
+            if not is_chosen or self.source.edits.is_model_deleted(state.model_id):
+                continue
+            folder = model_folder(state.model_id)
+            signature = self.source.signature(folder)
+            if ledger.state.models.get(state.model_id, {}).get("signature") != signature:
+                found.append(SendModel(state.model_id, folder, state.experiment_id, signature))
+        return found
+
     def _plan(self, ledger: LedgerFile) -> Plan:
         chosen, unchanged_count = self._choose(ledger)
-        for run in chosen:
-            if run.experiment_id not in self._names:
-                self._names[run.experiment_id] = self.target.experiment_name(
-                    self.options.naming.remote_name(run.state.experiment_name)
-                )
+        models = self._choose_models(ledger)
+        shown = self.source.experiment_names()
+        names: dict[str, str] = {}
+        for state in [*(run.state for run in chosen), *(self.source.models[model.model_id] for model in models)]:
+            if state.experiment_id not in names:
+                name = shown.get(state.experiment_id, state.experiment_name)
+                names[state.experiment_id] = self._remote_name(name)
         return plan_push(
             chosen,
             ledger.state,
             self.target.limits,
             self.options,
             store_id=self.site.document.store_id,
-            experiment_names=self._names,
+            experiment_names=names,
+            models=models,
             unchanged_count=unchanged_count,
         )
 
@@ -201,13 +221,17 @@ class Push:
         for run_id, entry in ledger.state.runs.items():
             if entry.remote_id is not None:
                 context.remote_ids[run_id] = entry.remote_id
+        for model_id, known in ledger.state.models.items():
+            context.model_ids[model_id] = known["remote"]
         self._ensure_experiments(plan, context)
         adopted = self._find_known(plan.sends, context)
         for deletion in (op for op in plan.operations if isinstance(op, DeleteRun)):
             self._delete(deletion, context)
         self._send_all(plan.sends, adopted, context, PushProgress(plan))
-        if not context.stop.is_set():
+        if not context.stop.is_set() and not self.report.failure:
             self._link_children(plan, context)
+            self._push_models(plan, context)
+        self.report.notes += context.notes
 
     def _ensure_experiments(self, plan: Plan, context: PushContext) -> None:
         for operation in plan.operations:
@@ -319,8 +343,7 @@ class Push:
             for send in open_sends:
                 if len(running) >= self.options.workers_count:
                     break
-                parent_id = send.run.parent_id
-                if parent_id in in_group and parent_id != send.run.run_id and parent_id not in context.remote_ids:
+                if any(need in in_group and need not in context.remote_ids for need in send.run.needs):
                     continue
                 entry = context.ledger.state.runs.get(send.run.run_id) or RunEntry()
                 work = RunPush(context, send.run, entry, remote=adopted.get(send.run.run_id))
@@ -329,8 +352,8 @@ class Push:
             for send in started:
                 open_sends.remove(send)
             if not running:
-                # A parent failed, or runs name each other as parents: the others go without.
-                in_group -= {send.run.parent_id for send in open_sends if send.run.parent_id}
+                # Runs need each other in a circle: they go without.
+                in_group = set()
                 continue
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -436,6 +459,22 @@ class Push:
         progress.last = outcome
         if self._progress is not None:
             self._progress(progress)
+
+    def _push_models(self, plan: Plan, context: PushContext) -> None:
+        for operation in plan.operations:
+            if not isinstance(operation, SendModel):
+                continue
+            try:
+                push_model(context, operation.folder, signature=operation.signature)
+                self.report.models_sent += 1
+            except StoppedError:
+                self.report.is_interrupted = True
+                return
+            except UnreachableError as error:
+                self.report.failure = str(error)
+                return
+            except LocaltrackError as error:
+                self.report.runs.append(RunOutcome(operation.model_id, "failed", reason=str(error)))
 
     def _link_children(self, plan: Plan, context: PushContext) -> None:
         """Set the parent of children that came to the target before their parent."""

@@ -42,6 +42,7 @@ class PushReport:
     notes: list[str] = field(default_factory=list)
     points_sent: int = 0
     artifacts_sent: int = 0
+    models_sent: int = 0
     requests_count: int = 0
     sent_bytes: int = 0
     throttled_count: int = 0

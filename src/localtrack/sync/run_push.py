@@ -16,8 +16,10 @@ from localtrack.sync.asking import digest_metrics, find_missing_points, find_mis
 from localtrack.sync.batches import Batch, SentPoint, encode_batch, plan_batches
 from localtrack.sync.context import PushContext
 from localtrack.sync.distinct import Point, to_target_value, value_bits
+from localtrack.sync.entity_push import push_entities
 from localtrack.sync.history_rows import Rows, RunHistory, to_points
 from localtrack.sync.ledger import RunEntry
+from localtrack.sync.model_push import ensure_model
 from localtrack.sync.source import LocalRun
 from localtrack.sync.translation import CONFLICT_TAG_PREFIX, RUN_ID_TAG, STORE_ID_TAG, Loss, Translation, translate_run
 from localtrack.types import TERMINAL_STATUSES
@@ -80,6 +82,7 @@ class RunPush:
         self.losses: list[Loss] = []
         self._is_new = False
         self._artifact_uri = ""
+        self._links: dict[Any, dict[str, str]] = {}
 
     def run(self) -> SentRun:
         """Send what the target lacks.
@@ -110,18 +113,27 @@ class RunPush:
         positions = reading.positions
         self._find_or_create(translation)
         params, tags = self._open_state(translation)
+        self._links = self._ensure_models(reading)
         history = RunHistory(
             reading, context.options.thinning, has_ended=reading.state.status in TERMINAL_STATUSES or is_dead
         )
         for rows in self._open_rows(history, reading, has_ended=translation.has_ended):
             if rows.points:
-                for batch in plan_batches(self.remote_id, context.limits, points=rows.points, params=params, tags=tags):
+                for batch in plan_batches(
+                    self.remote_id,
+                    context.limits,
+                    points=rows.points,
+                    params=params,
+                    tags=tags,
+                    links=self._links,
+                ):
                     self._send(batch, rows.writer)
                 params, tags = {}, {}
             if rows.writer and rows.end > self.entry.acked.get(rows.writer, 0):
                 self._note_acked(rows.writer, rows.end)
         for batch in plan_batches(self.remote_id, context.limits, params=params, tags=tags):
             self._send(batch, "")
+        push_entities(context, reading.state, self.remote_id, self.remote)
         try:
             artifacts = self._push_artifacts(reading)
         finally:
@@ -341,7 +353,7 @@ class RunPush:
     def _rest(self, batch: Batch, params: Mapping[str, str]) -> Batch:
         """Return what of a batch the target lacks."""
         missing: Sequence[SentPoint] = find_missing_points(self.context.tracking, self.remote_id, batch.points)
-        rest = Batch(missing, params, batch.tags)
+        rest = Batch(missing, params, batch.tags, links=batch.links)
         rest.body = encode_batch(self.remote_id, rest)
         return rest
 
@@ -363,7 +375,35 @@ class RunPush:
         self.context.ledger.append("points", {"run": self.local.run_id, "positions": {writer: end}})
         self.entry.acked[writer] = max(self.entry.acked.get(writer, 0), end)
 
-    # -- artifacts
+    # -- models and artifacts
+
+    def _ensure_models(self, reading: RunReading) -> dict[Any, dict[str, str]]:
+        """Make known on the target the models that this run made, read or measured.
+
+        Returns:
+            Which points belong to a model, too, as `Batch.links` has it.
+        """
+        context, state = self.context, reading.state
+        links: dict[Any, dict[str, str]] = {}
+        if not (context.source.models and (state.model_inputs or self.local.run_id in context.source.models_of_runs)):
+            return links
+        own = context.source.models_of_runs.get(self.local.run_id, [])
+        read = [context.source.models[model_id] for model_id in state.model_inputs if model_id in context.source.models]
+        for model in [*own, *read]:
+            if model.experiment_id not in context.experiments:
+                what = f"It uses the logged model {model.model_id} of an experiment that is not pushed."
+                self.losses.append(Loss(self.local.run_id, "not_settable", what))
+                continue
+            remote_id = ensure_model(context, model)
+            for metric in model.metrics:
+                if metric.run_id != self.local.run_id:
+                    continue
+                value = value_bits(to_target_value(metric.value))
+                link = {"model_id": remote_id}
+                if metric.dataset is not None:
+                    link["dataset_name"], link["dataset_digest"] = metric.dataset
+                links.setdefault((metric.key, metric.timestamp_ms, metric.step, value), link)
+        return links
 
     def _push_artifacts(self, reading: RunReading) -> ArtifactOutcome:
         context = self.context

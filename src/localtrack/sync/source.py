@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from localtrack.format.edits import EditsState
 from localtrack.format.layout import ARTIFACTS, parse_run_file
+from localtrack.format.modellog import ModelState
 from localtrack.format.run_fold import RunState
 from localtrack.store.artifacts import iter_files
 from localtrack.store.catalog import Catalog
 from localtrack.store.liveness import judge_run
+from localtrack.store.model_reading import list_model_folders, read_model_folder
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder
 from localtrack.store.site import Site
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
@@ -31,6 +34,8 @@ class LocalRun:
     status: str
     start_ms: int
     parent_id: str | None
+    needs: tuple[str, ...]
+    """Runs that must be on the target before: its parent, and those that made the models that it read."""
     liveness: Liveness
     is_deleted: bool
     points_count: int
@@ -105,6 +110,7 @@ class Source:
             status=state.status,
             start_ms=state.start_ms,
             parent_id=state.tags.get(MLFLOW_PARENT_TAG) or None,
+            needs=self._needs(state),
             liveness=liveness,
             is_deleted=self.is_deleted(state.run_id, state.experiment_id),
             points_count=sum(fold.count for fold in folds.values()),
@@ -116,6 +122,31 @@ class Source:
             artifacts_bytes=sum(file.file_size or 0 for file in files),
             state=_slim(state),
         )
+
+    def _needs(self, state: RunState) -> tuple[str, ...]:
+        parent = state.tags.get(MLFLOW_PARENT_TAG)
+        makers = [self.models[m].source_run for m in state.model_inputs if m in self.models]
+        return tuple({run_id for run_id in [parent, *makers] if run_id and run_id != state.run_id})
+
+    @cached_property
+    def models(self) -> dict[str, ModelState]:
+        """The logged models of the store by id, as they were when they were first asked for."""
+        found: dict[str, ModelState] = {}
+        for folder in list_model_folders(self.site.storage):
+            reading = read_model_folder(self.site.storage, folder)
+            if reading is not None and reading.has_logs and not reading.is_newer:
+                found[reading.state.model_id] = reading.state
+                self.findings += reading.findings
+        return found
+
+    @cached_property
+    def models_of_runs(self) -> dict[str, list[ModelState]]:
+        """Run id → the models that it made or logged metrics of."""
+        found: dict[str, list[ModelState]] = {}
+        for state in self.models.values():
+            for run_id in {state.source_run, *(metric.run_id for metric in state.metrics)} - {None}:
+                found.setdefault(str(run_id), []).append(state)
+        return found
 
     def experiment_names(self) -> Mapping[str, str]:
         """Return the shown name of each experiment."""

@@ -146,6 +146,61 @@ class Tracking:
             "POST", f"{_API}/runs/log-batch", content=body, repeat="never" if has_metrics else "safe", kind="batch"
         )
 
+    # -- inputs, outputs, logged models
+
+    def log_inputs(self, document: Mapping[str, Any]) -> None:
+        """Add data sets or models that a run read. Not repeated by itself."""
+        self.http.post(f"{_API}/runs/log-inputs", document, repeat="never")
+
+    def log_outputs(self, document: Mapping[str, Any]) -> None:
+        """Add models that a run made. Not repeated by itself: a server refuses what it has."""
+        self.http.post(f"{_API}/runs/outputs", document, repeat="never")
+
+    def create_model(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a logged model. Never repeated by itself: each call makes one."""
+        return _object(self.http.post(f"{_API}/logged-models", document, repeat="never"), "model")
+
+    def get_model(self, model_id: str) -> dict[str, Any] | None:
+        """Return a logged model; None if there is none."""
+        try:
+            return _object(self.http.get(f"{_API}/logged-models/{model_id}"), "model")
+        except RefusedError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    def search_models(self, experiment_id: str, filter_string: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the logged models of an experiment that match."""
+        token = None
+        while True:
+            document = {"experiment_ids": [experiment_id], "filter": filter_string, "page_token": token}
+            document = {name: value for name, value in document.items() if value}
+            answer = self.http.post(f"{_API}/logged-models/search", document, kind="search")
+            yield from answer.get("models", [])
+            token = answer.get("next_page_token")
+            if not token:
+                return
+
+    def log_model_params(self, model_id: str, params: Sequence[Mapping[str, str]]) -> None:
+        """Add params to a logged model. Not repeated by itself: a server refuses what it has."""
+        document = {"model_id": model_id, "params": list(params)}
+        self.http.post(f"{_API}/logged-models/{model_id}/params", document, repeat="never")
+
+    def set_model_tags(self, model_id: str, tags: Sequence[Mapping[str, str]]) -> None:
+        """Set tags of a logged model."""
+        self._patch(f"{_API}/logged-models/{model_id}/tags", {"model_id": model_id, "tags": list(tags)})
+
+    def finalize_model(self, model_id: str, status: str) -> None:
+        """Set the last status of a logged model."""
+        self._patch(f"{_API}/logged-models/{model_id}", {"model_id": model_id, "status": status})
+
+    def _patch(self, path: str, document: Mapping[str, Any]) -> None:
+        import orjson
+
+        self.http.call("PATCH", path, content=orjson.dumps(document))
+
+    # -- artifacts
+
     def list_artifacts(self, run_id: str) -> dict[str, int | None]:
         """Return the sizes of all artifacts of a run by path; None where the target does not know it."""
         return self._list_files(f"{_API}/artifacts/list", {"run_id": run_id}, "path")
