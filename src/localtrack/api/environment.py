@@ -43,6 +43,11 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     Variable("LOCALTRACK_RUN_ID", "MLFLOW_RUN_ID", "Run that the next start_run resumes; used once."),
     Variable("LOCALTRACK_RUN_NAME", "MLFLOW_RUN_NAME", "Name of new runs that are given none."),
     Variable(
+        "LOCALTRACK_ACTIVE_MODEL_ID",
+        "MLFLOW_ACTIVE_MODEL_ID",
+        "Logged model that fluent metrics belong to until set_active_model names another.",
+    ),
+    Variable(
         "LOCALTRACK_DURABILITY",
         "",
         "What logged values survive: process (kill -9; default) or call (also the death of the host).",
@@ -155,6 +160,11 @@ def hand_down_experiment(experiment_id: str) -> None:
     """Name the experiment of runs that child processes start. A name set before would contradict it, and goes."""
     os.environ.pop("LOCALTRACK_EXPERIMENT_NAME", None)
     os.environ["LOCALTRACK_EXPERIMENT_ID"] = experiment_id
+
+
+def active_model_id() -> str | None:
+    """Return the logged model that metrics belong to where a program names none, or None."""
+    return _get("LOCALTRACK_ACTIVE_MODEL_ID") or _get("MLFLOW_ACTIVE_MODEL_ID")
 
 
 def run_name() -> str | None:

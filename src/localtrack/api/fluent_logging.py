@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
+from localtrack.api.active_model import get_active_model_id
 from localtrack.api.fluent import run_to_log_to
-from localtrack.errors import ErrorCode, InvalidInputError
 
 
 class RunOperations:
@@ -36,20 +36,25 @@ def log_metric(
         synchronous: Accepted for MLflow's sake: every call is made before it returns.
         timestamp: Milliseconds since 1970, UTC; now by default.
         run_id: The run to log to; the active one by default.
-        model_id: Must be None: localtrack keeps no metrics of models.
-        dataset: Must be None: localtrack keeps no metrics of data sets.
+        model_id: The logged model that it was measured on; by default the active one, else what the run made at that
+            step.
+        dataset: The data set that it was measured on, as for `log_input`. Kept with a model only, as in MLflow.
 
     Returns:
         None, or with `synchronous=False` an object with a method `wait`.
 
     Raises:
         InvalidInputError: Key, value, step or timestamp break a rule; nothing was written.
+        NotFoundError: There is no such logged model; nothing was written.
         StorageError: It could not be written. Logging it again later is safe.
     """
-    if model_id is not None or dataset is not None:
-        _refuse_links()
+    run = run_to_log_to(run_id)
+    model_id = model_id or get_active_model_id()
     # As in MLflow, a time of 0 is none.
-    run_to_log_to(run_id).log_metric(key, value, step, timestamp or None)
+    if model_id is None and dataset is None and not run.has_model_outputs:
+        run.log_metric(key, value, step, timestamp or None)
+    else:
+        run.log_linked({key: value}, step, timestamp or None, model_id=model_id, dataset=dataset)
     return RunOperations() if synchronous is False else None
 
 
@@ -63,9 +68,12 @@ def log_metrics(
     dataset: Any = None,
 ) -> RunOperations | None:
     """Log one point of each of several metrics, with one step and time: all of them, or, if one is refused, none."""
-    if model_id is not None or dataset is not None:
-        _refuse_links()
-    run_to_log_to(run_id).log_metrics(metrics, step, timestamp or None)
+    run = run_to_log_to(run_id)
+    model_id = model_id or get_active_model_id()
+    if model_id is None and dataset is None and not run.has_model_outputs:
+        run.log_metrics(metrics, step, timestamp or None)
+    else:
+        run.log_linked(metrics, step, timestamp or None, model_id=model_id, dataset=dataset)
     return RunOperations() if synchronous is False else None
 
 
@@ -174,11 +182,3 @@ def flush_async_logging() -> None:
     from localtrack.api.fluent_store import flush
 
     flush()
-
-
-def _refuse_links() -> NoReturn:
-    raise InvalidInputError(
-        "A metric cannot be logged with model_id or dataset.",
-        code=ErrorCode.UNSUPPORTED,
-        hint="Leave both out; a tag or a param can say what a metric belongs to.",
-    )

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from localtrack import reporting
+from localtrack.api.run_links import RunLinks
 from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
 from localtrack.format.names import (
     MAX_PARAM_VALUE_CHARS,
@@ -32,7 +33,7 @@ MAX_BACKLOG_COUNT: Final = 200_000
 """With `on_error="warn"`: how many calls are kept in memory while the store cannot be written to."""
 
 
-class ActiveRun:
+class ActiveRun(RunLinks):
     """A run to log to. As a context manager it ends FINISHED, or FAILED when an exception passes through.
 
     Concurrency: any thread may log, and so may forked children, each of which gets a log file of its own.
@@ -156,37 +157,10 @@ class ActiveRun:
         checked_params = self._checked_params(pairs)
         checked_tags = self._checked_tags((t.key, t.value) for t in tags)
         if any(getattr(m, "model_id", None) is not None for m in metrics):
+            points = list(dict.fromkeys(points))  # one that belongs to several models is one point
             self._log_linked(metrics, lambda: self._writer.log_batch(points, checked_params, checked_tags))
         else:
             self._do(lambda: self._writer.log_batch(points, checked_params, checked_tags))
-
-    # -- inputs and outputs
-
-    def log_inputs(self, datasets: Iterable[Any] | None = None, models: Iterable[Any] | None = None) -> None:
-        """Log what the run reads. A data set of the same name and digest again changes nothing, as in MLflow.
-
-        Args:
-            datasets: `DatasetInput`, localtrack's or MLflow's.
-            models: `LoggedModelInput`, or ids of logged models.
-
-        Raises:
-            InvalidInputError: One of them breaks a rule; nothing was written.
-        """
-        from localtrack.api.store_models import checked_inputs
-
-        payloads, model_ids = checked_inputs(datasets, models)
-        self._do(lambda: self._writer.log_inputs(payloads, model_ids))
-
-    def log_outputs(self, models: Iterable[Any]) -> None:
-        """Log logged models that the run made.
-
-        Args:
-            models: `LoggedModelOutput`, or ids of logged models, whose step then is 0.
-        """
-        from localtrack.api.store_models import checked_outputs
-
-        outputs = checked_outputs(models)
-        self._do(lambda: self._writer.log_outputs(outputs))
 
     # -- artifacts
 
@@ -402,24 +376,6 @@ class ActiveRun:
         self._backlog: deque[Callable[[], object]] = deque()
         self._backlog_lock = threading.Lock()  # held by whoever catches up; new calls are added without it
         self._backlog_pid = os.getpid()
-
-    def _log_linked(self, metrics: Sequence[Metric], log_points: Callable[[], object]) -> None:
-        """Log the run's part of a batch, then that of the models. Both may be done again after one of them failed."""
-        from localtrack.api.store_models import checked_model_metric
-
-        by_model: dict[str, list[Any]] = {}
-        for metric in metrics:
-            model_id = getattr(metric, "model_id", None)
-            if model_id is not None:
-                by_model.setdefault(model_id, []).append(checked_model_metric(metric)._replace(run_id=self.run_id))
-
-        def log() -> None:
-            self._store.require_logged_models(by_model)
-            log_points()
-            for model_id, model_metrics in by_model.items():
-                self._store.add_model_metrics(model_id, model_metrics)
-
-        self._do(log)
 
     def _add_late_context(self) -> None:
         from localtrack.api.context import dirty_tags

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localtrack.api import active, environment, fluent_experiments, fluent_store, location
+from localtrack.api import active, active_model, environment, fluent_experiments, fluent_models, fluent_store, location
 
 
 @pytest.fixture
@@ -25,6 +25,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(fluent_experiments, "_active_experiment_id", None)
     monkeypatch.setattr(active, "_thread", active._ThreadRuns())
     monkeypatch.setattr(active, "_open", [])
+    monkeypatch.setattr(active_model, "_thread", active_model._ThreadModel())
+    monkeypatch.setattr(fluent_models, "_last", fluent_models._LastModel())
     monkeypatch.setattr(active, "_attached", {})
     yield tmp_path
     active.end_all()
