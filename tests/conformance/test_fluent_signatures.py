@@ -17,7 +17,7 @@ LEFT_OUT = {
     "create_experiment": {"trace_location"},
 }
 # What these take beyond MLflow's.
-ADDED = {"start_run": {"resume", "job"}}
+ADDED = {"start_run": {"resume", "job", "ranks"}}
 # Names that MLflow does not have at its top.
 OURS = {
     *("LocaltrackError", "Store", "errors", "flush"),

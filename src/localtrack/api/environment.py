@@ -11,6 +11,7 @@ import os
 from typing import Final, Literal, NamedTuple
 
 from localtrack.api import batch_job
+from localtrack.api.ranks import Rank, find_rank
 from localtrack.errors import ErrorCode, InvalidInputError
 
 Durability = Literal["process", "call"]
@@ -41,6 +42,12 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     ),
     Variable("LOCALTRACK_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_ID", "Experiment of new runs, by id; it must exist."),
     Variable("LOCALTRACK_RUN_ID", "MLFLOW_RUN_ID", "Run that the next start_run resumes; used once."),
+    Variable(
+        "LOCALTRACK_JOIN_RUN_ID",
+        "",
+        "Run of another process that start_run joins, as `ActiveRun.hand_over` says it; it is not ended here.",
+    ),
+    Variable("LOCALTRACK_METRIC_PREFIX", "", "What is put in front of metrics' names in a run that was joined."),
     Variable("LOCALTRACK_RUN_NAME", "MLFLOW_RUN_NAME", "Name of new runs that are given none."),
     Variable(
         "LOCALTRACK_ACTIVE_MODEL_ID",
@@ -148,6 +155,27 @@ def take_run_id() -> str | None:
     return own or foreign or None
 
 
+def join_run_id() -> str | None:
+    """Return the run of another process that this one writes to, or None."""
+    return _get("LOCALTRACK_JOIN_RUN_ID")
+
+
+def metric_prefix() -> str:
+    """Return what is put in front of the keys of metrics in a run that was joined."""
+    return _get("LOCALTRACK_METRIC_PREFIX") or ""
+
+
+def hand_over(uri: str, run_id: str, prefix: str) -> dict[str, str]:
+    """Return the variables with which another process joins a run."""
+    variables = {"LOCALTRACK_TRACKING_URI": uri, "LOCALTRACK_JOIN_RUN_ID": run_id}
+    variables |= {"LOCALTRACK_METRIC_PREFIX": prefix} if prefix else {}
+    for name in ("LOCALTRACK_SPOOL", "LOCALTRACK_ON_ERROR", "LOCALTRACK_DURABILITY"):
+        value = _get(name)
+        if value is not None:
+            variables[name] = value
+    return variables
+
+
 def hand_down_store(uri: str | None) -> None:
     """Name the store that child processes use; None takes it back. MLflow's variable is for MLflow."""
     if uri is None:
@@ -216,7 +244,17 @@ def job_id() -> str | None:
         LOCALTRACK_JOB_ID as it is, else `slurm:1234`, `slurm:1234_5` for a job of an array, `slurm:1234_5@cluster`
         where the cluster is known. All processes and all steps of one job have the same.
     """
-    return _get("LOCALTRACK_JOB_ID") or batch_job.job_id(os.environ)
+    return named_job() or batch_job.job_id(os.environ)
+
+
+def named_job() -> str | None:
+    """Return what LOCALTRACK_JOB_ID says, or None."""
+    return _get("LOCALTRACK_JOB_ID")
+
+
+def rank() -> Rank | None:
+    """Return which process of a distributed launch this is; None outside of any."""
+    return find_rank(os.environ)
 
 
 def is_debug() -> bool:

@@ -34,6 +34,7 @@ def start_run(
     *,
     resume: str | None = None,
     job: str | None = None,
+    ranks: str | None = None,
 ) -> ActiveRun:
     """Start a run, or go on with one, and make it the active run of this thread.
 
@@ -55,6 +56,7 @@ def start_run(
         log_system_metrics: Accepted for MLflow's sake; True warns, as localtrack records none.
         resume: `"auto"`: each start of one batch job comes to the same run, so that a requeued job goes on.
         job: With `resume="auto"`, what names the job; what the batch system says by default.
+        ranks: `"merge"` or `"prefix"`: all ranks of one distributed launch log to one run. See `Store.start_run`.
 
     Raises:
         StateError: A run is active and `nested` is False; or the run, its parent or its experiment is deleted.
@@ -73,8 +75,11 @@ def start_run(
     if log_system_metrics:
         warnings.warn("localtrack records no system metrics; the run starts without.", stacklevel=2)
     store = active_store()
-    known_id = run_id or environment.take_run_id()
-    if known_id:
+    join_id = environment.join_run_id() if outer is None and run_id is None else None
+    known_id = run_id or (None if join_id else environment.take_run_id())
+    if join_id:
+        run: ActiveRun = store.join_run(join_id, metric_prefix=environment.metric_prefix())
+    elif known_id:
         _require_chosen_experiment(store, known_id)
         run = store.start_run(run_id=known_id, run_name=run_name, tags=_with_note(tags, description))
     else:
@@ -89,6 +94,7 @@ def start_run(
             parent_run_id=_parent(store, outer, parent_run_id),
             resume=resume,
             job=job,
+            ranks=ranks,
         )
     active.push(run, store)
     return run

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from localtrack import reporting
+from localtrack.api import environment
 from localtrack.api.run_links import RunLinks
 from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
 from localtrack.format.names import (
@@ -322,6 +323,22 @@ class ActiveRun(RunLinks):
         if self._backlog:
             self._catch_up()
         self._store.end_writer(self._writer, None)
+
+    def hand_over(self, metric_prefix: str = "") -> dict[str, str]:
+        """Return the environment variables with which other processes write to this run: workers, children, ranks.
+
+        There `localtrack.start_run()` joins the run instead of starting one, and its end only lets go. A pickled run
+        does the same without variables, as an argument of a spawned process or a Ray or Spark task.
+
+        Args:
+            metric_prefix: Put in front of the keys of metrics there, as `worker3/`.
+        """
+        return environment.hand_over(self._store.uri, self.run_id, metric_prefix)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from localtrack.api.rank_runs import join_run
+
+        return join_run, (self._store.uri, self.run_id, getattr(self, "prefix", ""), self._store.options)
 
     def __enter__(self) -> ActiveRun:
         return self

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
+from localtrack.api.first_tags import plan_first_tags
 from localtrack.api.pages import RunPage
 from localtrack.api.run import ActiveRun, OnError, sync_everything
 from localtrack.api.store_analysis import AnalysisCalls
@@ -32,11 +33,9 @@ from localtrack.store.site import Durability, Site, open_site
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus, ViewType
 
 if TYPE_CHECKING:
+    from localtrack.api.rank_runs import RankRun
     from localtrack.store.merging import MergeReport, Progress
     from localtrack.store.spool_thread import SpoolKeeper
-
-PARENT_TAG = "mlflow.parentRunId"
-NOTE_TAG = "mlflow.note.content"
 
 
 class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls, ImportCalls, SyncCalls):
@@ -56,6 +55,13 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
         self._models = Models(site, self._catalog)
         self._user = ""
         self._spool_keeper = spool_keeper
+        self.options: dict[str, Any] = {
+            "durability": site.durability,
+            "on_error": on_error,
+            "truncate_long_values": site.truncate_long_values,
+            "spool": "",
+        }
+        """With what another process opens this store alike."""
 
     @classmethod
     def open(
@@ -107,7 +113,9 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
             from localtrack.store.spool_thread import open_spooled_site
 
             site, keeper = open_spooled_site(open_storage(location), spool_root, create=create, **options)
-            return cls(site, on_error=on_error, spool_keeper=keeper)
+            store = cls(site, on_error=on_error, spool_keeper=keeper)
+            store.options["spool"] = os.path.abspath(os.path.expanduser(spool_root))
+            return store
         return cls(open_site(open_storage(location), create=create, **options), on_error=on_error)
 
     def __repr__(self) -> str:
@@ -178,6 +186,7 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
         start_time: int | None = None,
         resume: str | None = None,
         job: str | None = None,
+        ranks: str | None = None,
         context: bool = True,
     ) -> ActiveRun:
         """Start a run, or go on with one.
@@ -194,6 +203,9 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
             resume: `"auto"`: each start of one batch job comes to the same run in an experiment, so that a requeued
                 job goes on.
             job: With `resume="auto"`, what names the job; LOCALTRACK_JOB_ID or the batch system's job id by default.
+            ranks: In a distributed job (torchrun, MPI, Slurm, Horovod): `"merge"`, all ranks of one launch log to one
+                run, which rank 0 ends; `"prefix"`, likewise, with `rank<n>/` in front of the keys of metrics. Alone
+                it changes nothing. The launch is what `job`, LOCALTRACK_JOB_ID or the launcher says.
             context: Add tags that say where the run comes from: user, host, source file, git commit, command.
 
         Raises:
@@ -209,6 +221,33 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
             if experiment is not None
             else require_active(self._catalog.find(DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id))
         )
+
+        def first_tags_of_run() -> dict[str, str]:
+            return plan_first_tags(
+                tags,
+                run_name=run_name,
+                description=description,
+                parent_run_id=parent_run_id,
+                context=context,
+                truncate=self.truncates,
+            )
+
+        start_ms = None if start_time is None else to_timestamp_ms(start_time)
+        if ranks is not None:
+            from localtrack.api.rank_runs import plan_rank, start_rank_run
+
+            place = plan_rank(ranks, resume=resume, job=job)
+            if place is not None:
+                return start_rank_run(
+                    self,
+                    self._runs,
+                    state,
+                    place,
+                    on_error=self._on_error,
+                    first_tags=first_tags_of_run,
+                    start_ms=start_ms,
+                    has_context=context,
+                )
         job_run_id = None
         if resume is not None:
             job_run_id = self._job_run_id(state.experiment_id, resume, job)
@@ -216,13 +255,11 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
                 return self._resume(job_run_id, run_name=None, tags=tags)
             except NotFoundError:
                 pass  # the job's first start
-        first_tags = self._first_tags(
-            tags, run_name=run_name, description=description, parent_run_id=parent_run_id, context=context
-        )
+        first_tags = first_tags_of_run()
         writer = self._runs.begin(
             state,
             run_id=job_run_id,
-            start_ms=None if start_time is None else to_timestamp_ms(start_time),
+            start_ms=start_ms,
             user=first_tags.get("mlflow.user", ""),
             tags=first_tags,
         )
@@ -239,6 +276,22 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
         """
         writer = self._runs.resume(parse_run_id(run_id), is_running=False)
         return ActiveRun(self, writer, on_error=self._on_error)
+
+    def join_run(self, run_id: str, *, metric_prefix: str = "") -> RankRun:
+        """Return a hand in a run that another process has begun and will end: here its `end` only lets go.
+
+        Args:
+            run_id: The run.
+            metric_prefix: Put in front of the keys of metrics, as `worker3/`.
+
+        Raises:
+            NotFoundError: There is no such run.
+            StateError: It is deleted.
+        """
+        from localtrack.api.rank_runs import RankRun
+
+        writer = self._runs.resume(parse_run_id(run_id), is_running=False)
+        return RankRun(self, writer, on_error=self._on_error, prefix=metric_prefix, is_guest=True)
 
     def get_run(self, run_id: str) -> Run:
         """Return a run with its params, tags and last metrics.
@@ -426,43 +479,6 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
                 hint="Set LOCALTRACK_JOB_ID, or give job=…, to what names this job whenever it is started.",
             )
         return encode_job_run_id(experiment_id, job)
-
-    def _first_tags(
-        self,
-        tags: Mapping[str, Any] | None,
-        *,
-        run_name: str | None,
-        description: str | None,
-        parent_run_id: str | None,
-        context: bool,
-    ) -> dict[str, str]:
-        wanted: dict[str, Any] = {}
-        if context:
-            from localtrack.api.context import capture_context
-
-            wanted.update(capture_context())
-        wanted.update(tags or {})
-        if description is not None:
-            if NOTE_TAG in (tags or {}):
-                raise InvalidInputError(f"Both description and the tag {NOTE_TAG} are given.", hint="Give one of them.")
-            wanted[NOTE_TAG] = description
-        if parent_run_id is not None:
-            wanted[PARENT_TAG] = parse_run_id(parent_run_id)
-        tag_name = wanted.get(RUN_NAME_TAG)
-        if run_name and tag_name and run_name != tag_name:
-            raise InvalidInputError(
-                f"The run is named {run_name!r} by run_name and {tag_name!r} by the tag {RUN_NAME_TAG}.",
-                hint="Give one of them.",
-            )
-        if not (run_name or tag_name):
-            from localtrack.api.run_names import random_run_name
-
-            run_name = random_run_name()
-        wanted[RUN_NAME_TAG] = run_name or tag_name
-        return {
-            validate_key(key, "tag"): validate_value(value, "tag", key, MAX_TAG_VALUE_CHARS, truncate=self.truncates)
-            for key, value in wanted.items()
-        }
 
 
 __all__ = ["ActiveRun", "LocaltrackError", "Store"]

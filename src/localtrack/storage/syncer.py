@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class Syncer:
             self._logs[id(log)] = (log, on_failure)
             self._synced_sizes[id(log)] = 0
             if self._thread is None and not self._is_ended:
+                _end_with_multiprocessing()
                 self._thread = threading.Thread(target=self._run, name="localtrack-sync", daemon=True)
                 self._thread.start()
 
@@ -152,6 +154,14 @@ class Syncer:
                 self._next_heartbeat_s = now_s + HEARTBEAT_S
             for error in self.sync_all(heartbeat=heartbeat, only_due=True):
                 reporting.warn("%s", error)
+
+
+def _end_with_multiprocessing() -> None:
+    """In a process that `multiprocessing` started, which runs no `atexit` functions, sync at its end all the same."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, syncer.end, exitpriority=0)
 
 
 syncer = Syncer()
