@@ -87,7 +87,7 @@ def test_a_search_lists_once_and_fetches_each_run_once(s3: S3Server, s3_url: str
         with s3.counted() as third:
             assert len(store.search_runs(filter_string="metrics.loss >= 10", max_results=None)) == 31
     assert first["GET"] <= count + 10
-    assert first["LIST"] <= 8
+    assert first["LIST"] <= 9  # one of them is a look for packs, that holds for 30 seconds
     assert (second["GET"], second["HEAD"]) == (0, 0)
     assert second["LIST"] <= 8
     assert third["GET"] <= 3
@@ -108,7 +108,7 @@ def test_a_log_is_flushed_by_size(s3: S3Server, s3_url: str, monkeypatch: pytest
 
 
 def s3_parts(store: Store, run_id: str) -> int:
-    folder = store._runs.read(run_id).folder if store.storage.find("runs") else ""  # type: ignore[attr-defined]
+    folder = store._runs.read(run_id).folder if store.storage.inner.find("runs") else ""  # type: ignore[attr-defined]
     return len(store.storage.entries(folder)) if folder else 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -15,6 +17,8 @@ from localtrack.format.packs import PackMember, is_pack_name, read_member, read_
 from localtrack.storage.base import Appender, Entry, Storage, StreamFile
 from localtrack.storage.capabilities import Capabilities
 
+_LOOK_S: Final = 30.0
+"""Where a look is a request, so long it holds."""
 _BELOW_RUNS: Final = f"{RUNS}/"
 
 _T = TypeVar("_T")
@@ -60,6 +64,8 @@ class PackedStorage:
         self.can_append = inner.can_append
         self.is_local = inner.is_local
         self._directory = _Directory({}, {}, {})
+        self._looked_s = -math.inf
+        self._is_listing_cheap = inner.can_append
 
     # -- packs
 
@@ -67,6 +73,11 @@ class PackedStorage:
         """Return the packs there are now, by name."""
         self.refresh()
         return dict(self._directory.packs)
+
+    def problems(self) -> dict[str, str]:
+        """Return per pack whose directory cannot be read why that is so."""
+        self._look()
+        return {pack.name: pack.problem for pack in self._directory.packs.values() if pack.problem}
 
     def members_of(self, folder: str) -> dict[str, tuple[str, PackMember]]:
         """Return pack and member by the name of the file, for what packs hold of a run folder."""
@@ -80,6 +91,7 @@ class PackedStorage:
 
     def refresh(self) -> bool:
         """Take note of packs that came or went; return whether any did."""
+        self._looked_s = time.monotonic()
         names = {name for name in self._listed.names(PACKS) if is_pack_name(name)}
         known = self._directory.packs
         if names == known.keys():
@@ -96,6 +108,11 @@ class PackedStorage:
                 runs[run] = max(runs.get(run, 0), pack.mtime_ms)
         self._directory = directory  # at once, for other threads
         return found.keys() != known.keys()
+
+    def _look(self) -> None:
+        """Refresh where that is cheap. A look is a request on an object store, where nobody packs: there one does."""
+        if self._is_listing_cheap or time.monotonic() - self._looked_s > _LOOK_S:
+            self.refresh()
 
     def _load(self, name: str) -> Pack | None:
         key = f"{PACKS}/{name}"
@@ -118,7 +135,8 @@ class PackedStorage:
     def _longest(self, key: str, loose_size: int | None) -> tuple[str, PackMember] | None:
         """Return the packed copy of a file if it counts, given the size of that in the folder."""
         found = self._member(key)
-        if found is None and loose_size is None and self.refresh():
+        if found is None and loose_size is None:
+            self._look()
             found = self._member(key)
         return found if found is not None and (loose_size is None or found[1].size > loose_size) else None
 
@@ -173,7 +191,7 @@ class PackedStorage:
             return True
         if not key.startswith(_BELOW_RUNS):
             return False
-        self.refresh()
+        self._look()
         return self._packed_entry(key) is not None
 
     def stat(self, key: str) -> Entry | None:
@@ -182,7 +200,7 @@ class PackedStorage:
         if not key.startswith(_BELOW_RUNS):
             return loose
         if loose is None:
-            self.refresh()
+            self._look()
         packed = self._packed_entry(key)
         if packed is None or loose is None:
             return loose or packed
@@ -202,7 +220,7 @@ class PackedStorage:
         """See `Storage.entries`."""
         found = self.inner.entries(key)
         if key == RUNS or key.startswith(_BELOW_RUNS):
-            self.refresh()
+            self._look()
             if self._directory.packs:
                 return self._with_packed(key, found)
         elif not key and not any(entry.name == RUNS for entry in found) and self.names(RUNS):
@@ -223,7 +241,7 @@ class PackedStorage:
         found = self.inner.names(key)
         if key != RUNS and not key.startswith(_BELOW_RUNS):
             return found
-        self.refresh()
+        self._look()
         if not self._directory.packs:
             return found
         there = set(found)
@@ -245,9 +263,9 @@ class PackedStorage:
         inner = self.inner.view(key)
         if inner is self.inner:
             return self
+        self._look()
         seen = PackedStorage(inner, listed=self.inner)
-        self.refresh()
-        seen._directory = self._directory
+        seen._directory, seen._looked_s, seen._is_listing_cheap = self._directory, math.inf, False
         return seen
 
     def load(self, folders: Sequence[str]) -> None:

@@ -275,8 +275,7 @@ class Catalog:
 
     def _read_documents(self) -> bool:
         changed = False
-        packs = self._site.packs.packs().values()
-        self.findings = [Finding(f"{PACKS}/{pack.name}", pack.problem) for pack in packs if pack.problem]
+        self.findings = [Finding(f"{PACKS}/{name}", problem) for name, problem in self._site.packs.problems().items()]
         for entry in self._site.storage.entries(EXPERIMENTS):
             experiment_id, _, extension = entry.name.rpartition(".")
             if entry.is_folder or extension != "json" or experiment_id in self._documents:
