@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -17,8 +16,8 @@ from localtrack.types import Finding
 _BLOCK_LINES: Final = 1_000
 """Lines written at once: click flushes after each call."""
 _SHOWN_FINDINGS_COUNT: Final = 20
-_PATIENCE_S: Final = 1.0
-"""What is done sooner needs no bar."""
+_MANY_COUNT: Final = 300
+"""What has fewer parts is done soon, and needs no bar."""
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -108,7 +107,7 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr while the block runs, from its second second on; nothing where stderr is no terminal.
+    """Show a bar on stderr while the block runs, if there is much to do; nothing where stderr is no terminal.
 
     Args:
         title: What is going on; printable.
@@ -118,11 +117,10 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """
     with ExitStack() as shown:
         bar: Any = None
-        begin_s = time.monotonic()
 
         def show(done_count: int, total_count: int) -> None:
             nonlocal bar
-            if bar is None and sys.stderr.isatty() and time.monotonic() - begin_s > _PATIENCE_S:
+            if bar is None and total_count >= _MANY_COUNT and sys.stderr.isatty():
                 bar = shown.enter_context(click.progressbar(length=total_count, label=title, file=sys.stderr))
             if bar is not None:
                 bar.update(done_count - bar.pos)
