@@ -10,6 +10,7 @@
     ├── StorageError           also OSError        the file system refused
     │   └── StorageFullError                       there is no space, or no quota, left on it
     ├── FormatError            also ValueError     bytes in the store are not what FORMAT.md says
+    │   └── DamagedIndexError                      a file of the search index is damaged; it is made anew
     └── SyncError              also RuntimeError   a remote refused or could not be reached
         ├── RefusedError                           it answered that it will not do it; nothing was changed there
         ├── UnsureError                            nobody can tell whether it was done
@@ -167,6 +168,12 @@ class FormatError(LocaltrackError, ValueError):
     exit_code = 10
     error_code = "INTERNAL_ERROR"
     default_code = ErrorCode.DAMAGED
+
+
+class DamagedIndexError(FormatError):
+    """A file of the search index is not what was written. The index is left aside, and made anew."""
+
+    exit_code = 12
 
 
 class SyncError(LocaltrackError, RuntimeError):

@@ -97,10 +97,9 @@ class Place:
         self.store = open_store(self.root, self.clock)
 
     def run_ids(self, *, is_deleted: bool | None = None) -> list[str]:
-        rows = self.store._runs.iterate([])
-        return sorted(
-            row.state.run_id for row in rows if is_deleted is None or self.store._runs.is_deleted(row) == is_deleted
-        )
+        views = {None: ViewType.ALL, True: ViewType.DELETED_ONLY, False: ViewType.ACTIVE_ONLY}
+        rows = self.store.search_runs(max_results=None, run_view_type=views[is_deleted])
+        return sorted(row.info.run_id for row in rows)
 
     def experiment_ids(self, *, is_deleted: bool) -> list[str]:
         view = ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY

@@ -17,6 +17,9 @@ from localtrack.errors import ErrorCode, InvalidInputError
 Durability = Literal["process", "call"]
 OnError = Literal["raise", "warn"]
 
+DEFAULT_SEARCH_MEMORY_BYTES: Final = 512 * 1024**2
+_UNITS: Final = {"K": 1024, "M": 1024**2, "G": 1024**3}
+
 STORE_MARKER: Final = "localtrack.json"
 
 
@@ -78,6 +81,17 @@ VARIABLES: Final[tuple[Variable, ...]] = (
         "Which batch job this is, for resuming a requeued one; by default what the scheduler says.",
     ),
     Variable("LOCALTRACK_RUN_CONTEXT", "MLFLOW_RUN_CONTEXT", "A JSON object of tags for every new run."),
+    Variable(
+        "LOCALTRACK_SEARCH_MEMORY",
+        "",
+        "How much memory searches keep for columns of the index, such as 512MB (default) or 2GB.",
+    ),
+    Variable(
+        "LOCALTRACK_CACHE_DIR",
+        "",
+        "Where the search index of stores goes that cannot be written to; by default localtrack in the user's cache "
+        "folder.",
+    ),
     Variable(
         "LOCALTRACK_DEBUG", "", "Whether the command line shows the traceback of an error (true, or false, default)."
     ),
@@ -260,6 +274,35 @@ def rank() -> Rank | None:
 def is_debug() -> bool:
     """Tell whether the command line shows tracebacks. A value that is neither yes nor no counts as yes."""
     return (_get("LOCALTRACK_DEBUG") or "false").lower() not in ("false", "0")
+
+
+def search_memory_bytes() -> int:
+    """Return how many bytes of the search index a process keeps in memory in columns.
+
+    Raises:
+        InvalidInputError: LOCALTRACK_SEARCH_MEMORY is no number with or without KB, MB or GB behind it.
+    """
+    name = "LOCALTRACK_SEARCH_MEMORY"
+    text = _get(name)
+    if text is None:
+        return DEFAULT_SEARCH_MEMORY_BYTES
+    digits = text.upper().removesuffix("B").strip()
+    factor = _UNITS.get(digits[-1:], 1)
+    digits = digits.rstrip("".join(_UNITS)).strip()
+    if not digits.isascii() or not digits.isdigit():
+        raise _invalid(name, "a number of bytes such as 512MB or 2GB", text)
+    return int(digits) * factor
+
+
+def cache_folder() -> str | None:
+    """Return the user's folder for what can be made anew, or None where there is no such place."""
+    own = _get("LOCALTRACK_CACHE_DIR")
+    if own is not None:
+        return os.path.expanduser(own)
+    base = _get("LOCALAPPDATA") if os.name == "nt" else _get("XDG_CACHE_HOME")
+    if base is None:
+        base = os.path.expanduser("~/.cache")
+    return os.path.join(base, "localtrack") if os.path.isabs(base) else None
 
 
 def run_context() -> dict[str, str]:

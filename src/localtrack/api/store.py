@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
 from localtrack.api.first_tags import plan_first_tags
-from localtrack.api.pages import RunPage
 from localtrack.api.run import ActiveRun, OnError, sync_everything
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
@@ -26,11 +25,9 @@ from localtrack.format.scalars import to_timestamp_ms
 from localtrack.storage.opening import open_storage
 from localtrack.storage.syncer import syncer
 from localtrack.store.catalog import Catalog, require_active
-from localtrack.store.models import Models
-from localtrack.store.run_writer import RunWriter
 from localtrack.store.runs import RunReport, Runs
 from localtrack.store.site import Durability, Site, open_site
-from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus, ViewType
+from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus
 
 if TYPE_CHECKING:
     from localtrack.api.rank_runs import RankRun
@@ -45,14 +42,9 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
     """
 
     def __init__(self, site: Site, *, on_error: OnError, spool_keeper: SpoolKeeper | None = None) -> None:
-        self.storage = site.storage
-        self.clock = site.clock
+        super().__init__(site)
         self.truncates = site.truncate_long_values
-        self._site = site
         self._on_error = on_error
-        self._catalog = Catalog(site)
-        self._runs = Runs(site, self._catalog)
-        self._models = Models(site, self._catalog)
         self._user = ""
         self._spool_keeper = spool_keeper
         self.options: dict[str, Any] = {
@@ -147,6 +139,7 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
             self._runs.close()
             self._models.close()
             self._catalog.close()
+            self._compact_if_worthwhile()
             self._site.is_closed = True
             syncer.hurry()
             if self._spool_keeper is not None:
@@ -363,46 +356,6 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
         """Take back the deletion of runs. Return how many were deleted."""
         return self._runs.mark_deleted(run_ids, is_deleted=False, user=self._user)
 
-    def search_runs(
-        self,
-        experiment_ids: Iterable[str] | None = None,
-        filter_string: str | None = "",
-        order_by: Iterable[str] | None = None,
-        max_results: int | None = 1000,
-        page_token: str | None = None,
-        run_view_type: int = ViewType.ACTIVE_ONLY,
-        experiment_names: Iterable[str] | None = None,
-    ) -> RunPage:
-        """Return the runs that match a filter, in order, one page of them.
-
-        Live, resumed, merged and damaged ones included.
-
-        Args:
-            experiment_ids: Only runs of these; all experiments by default.
-            filter_string: For example `metrics.loss < 0.1 AND params.optimizer = 'adam'`.
-            order_by: For example `["metrics.loss ASC"]`.
-            max_results: Length of a page, at most 50,000; None for all.
-            page_token: The token of the page before.
-            run_view_type: Life-cycle stages to return.
-            experiment_names: Only runs of these.
-
-        Raises:
-            InvalidInputError: The filter or another argument cannot be read.
-        """
-        from localtrack.query.search import search_runs
-
-        snapshot = self.snapshot_runs(self.experiment_ids_of(experiment_ids, experiment_names))
-        page = search_runs(
-            snapshot,
-            filter_string=filter_string,
-            order_by=order_by,
-            max_results=max_results,
-            page_token=page_token,
-            view_type=run_view_type,
-            now_ms=self.clock(),
-        )
-        return RunPage(page, token=page.token, findings=snapshot.findings)
-
     # -- points
 
     def next_step(self, run_id: str, key: str | None = None) -> int:
@@ -439,10 +392,6 @@ class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls
     def catalog(self) -> Catalog:
         """The experiments and life cycles, as the layer below has them."""
         return self._catalog
-
-    def end_writer(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
-        """End the run of a writer, or, without info, only its writing. See `ActiveRun.end` and `ActiveRun.detach`."""
-        self._runs.end(writer, info)
 
     def require_tag(self, run_id: str, key: str, *, known: Mapping[str, str] | None = None) -> None:
         """Raise `NotFoundError` if a run has no such tag."""

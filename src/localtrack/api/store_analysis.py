@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from localtrack.api.pages import RunPage
-from localtrack.api.store_experiments import ExperimentCalls
+from localtrack.api.store_search import SearchCalls
 from localtrack.errors import FormatError, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS
-from localtrack.store.run_reading import list_run_folders
 from localtrack.types import FileInfo, Finding, Run, RunRow, ViewType
 
 if TYPE_CHECKING:
@@ -23,19 +22,8 @@ if TYPE_CHECKING:
     from localtrack.query.sql.source import ChooseKeys, Source
 
 
-class AnalysisCalls(ExperimentCalls):
+class AnalysisCalls(SearchCalls):
     """What a `Store` offers for questions over many runs."""
-
-    def snapshot_runs(self, experiment_ids: Collection[str] | None = None) -> RunSnapshot:
-        """Return all runs, or those of some experiments, as they are now: what searches and analyses are made of."""
-        from localtrack.query.snapshot import RowSnapshot
-
-        findings: list[Finding] = []
-        wanted = None if experiment_ids is None else set(experiment_ids)
-        edits = self._catalog.read()  # once: each reading lists the store's edits
-        rows = [self._runs.row(reading, edits) for reading in self._runs.iterate(findings, experiment_ids=wanted)]
-        names = {e.experiment_id: e.name for e in self._catalog.read().experiments.values()}
-        return RowSnapshot(rows, experiment_names=names, findings=[*self._catalog.findings, *findings])
 
     def sql(self, query: str, parameters: Parameters | None = None) -> SqlResult:
         """Return the answer to a SELECT over the views of the store.
@@ -265,19 +253,11 @@ class AnalysisCalls(ExperimentCalls):
         source = Source(
             take_snapshot=self.snapshot_runs,
             experiments=lambda: self.list_experiments(ViewType.ALL),
-            run_ids=self._run_ids,
+            run_ids=lambda: self._index.run_ids(),
             points=lambda run_id, choose: self._chosen_points(run_id, choose, source.findings),
             artifacts=self._all_artifacts,
         )
         return source
-
-    def _run_ids(self) -> Sequence[str]:
-        """Return the ids of all run folders, which name them, but for ids that are no names for folders."""
-        folders = list_run_folders(self.storage)
-        names = [folder.rpartition("/")[2] for folder in folders]
-        if any(name.startswith("~") for name in names):
-            return [header.run_id for header in self._runs.headers()]
-        return names
 
     def _chosen_points(self, run_id: str, choose: ChooseKeys, findings: list[Finding]) -> pa.Table | None:
         from localtrack.store.history import read_history

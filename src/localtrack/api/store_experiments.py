@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.pages import ExperimentPage
 from localtrack.errors import ErrorCode, NotFoundError
-from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import ExperimentState
 from localtrack.format.names import validate_key
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
-from localtrack.store.models import Models
-from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 from localtrack.types import Experiment, Finding, ViewType
 
@@ -27,8 +25,6 @@ class ExperimentCalls:
     storage: Storage
     _site: Site
     _catalog: Catalog
-    _runs: Runs
-    _models: Models
     _user: str
 
     def create_experiment(self, name: str, *, tags: Mapping[str, Any] | None = None) -> str:
@@ -161,13 +157,6 @@ class ExperimentCalls:
         """Take back the deletion of an experiment and of all its runs."""
         self._catalog.restore(experiment_id, user=self._user)
 
-    def _look_into_runs(self) -> None:
-        """Learn of experiments that only folders of runs or models name, as after one was copied in by hand."""
-        self._catalog.adopt(
-            ExperimentDocument(s.experiment_id, s.experiment_name, s.generation) for s in self._runs.headers()
-        )
-        self._catalog.adopt(self._models.documents())
-
     def _shown(self, experiment: ExperimentState) -> Experiment:
         return Experiment(
             experiment_id=experiment.experiment_id,
@@ -178,6 +167,10 @@ class ExperimentCalls:
             creation_time=experiment.created_ms,
             last_update_time=experiment.created_ms if experiment.updated_ms is None else experiment.updated_ms,
         )
+
+    @abstractmethod
+    def _look_into_runs(self) -> None:
+        """Learn of experiments that only folders of runs or models name, as after one was copied in by hand."""
 
     @property
     def experiment_findings(self) -> list[Finding]:

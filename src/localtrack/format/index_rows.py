@@ -28,6 +28,9 @@ def encode_index_row(state: RunState, folds: Folds) -> bytes:
             list(state.params.items()),
             list(state.tags.items()),
             [[key, *_encode_fold(fold)] for key, fold in folds.items()],
+            list(state.datasets.values()),
+            list(state.model_inputs),
+            [list(output) for output in state.model_outputs],
             *([links] if any(links) else []),
         ]
     )
@@ -40,29 +43,26 @@ def decode_index_row(data: bytes) -> tuple[RunState, Folds]:
         ValueError: It is damaged.
     """
     try:
-        run_id, experiment_id, experiment_name, generation, name, user, status, start_ms, end_ms, *rest = decode_json(
-            data
-        )
-        params, tags, metrics, *links = rest
+        (run_id, experiment_id, experiment_name, generation, *rest) = decode_json(data)
+        (name, user, status, start_ms, end_ms, params, tags, metrics, datasets, inputs, outputs) = rest
         state = RunState(
             run_id=run_id,
             experiment_id=experiment_id,
             experiment_name=experiment_name,
             generation=generation,
-            start_ms=start_ms,
-            status=status,
-            user=user,
             name=name,
+            user=user,
+            status=status,
+            start_ms=start_ms,
             end_ms=end_ms,
             params=dict(params),
             tags=dict(tags),
+            datasets={(payload["name"], payload["digest"]): payload for payload in datasets},
+            model_inputs=dict.fromkeys(inputs),
+            model_outputs=dict.fromkeys((model_id, step) for model_id, step in outputs),
         )
-        for datasets, inputs, outputs in links:
-            state.datasets = {(dataset["name"], dataset["digest"]): dataset for dataset in datasets}
-            state.model_inputs = dict.fromkeys(inputs)
-            state.model_outputs = dict.fromkeys((model_id, step) for model_id, step in outputs)
         return state, {key: _decode_fold(*fold) for key, *fold in metrics}
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, LookupError) as error:
         raise ValueError("the row is damaged") from error
 
 

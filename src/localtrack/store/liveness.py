@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from localtrack.format.runlog import RunLog
+from localtrack.storage.base import Storage
 from localtrack.storage.process import boot_id, pid_namespace, process_start, this_process
 from localtrack.store.run_reading import RunReading
 from localtrack.types import TERMINAL_STATUSES, Liveness
@@ -36,11 +38,23 @@ def judge_run(reading: RunReading, *, now_ms: int) -> tuple[Liveness, int | None
 
 def judge_writer(reading: RunReading, log: RunLog, *, now_ms: int) -> Liveness:
     """Return whether the writer of an open log is alive."""
-    header = log.header
+    quiet_ms = now_ms - reading.changed_by_writer_ms.get(log.writer, 0)
+    return judge_process(reading.storage, f"{reading.folder}/{log.writer}.jsonl", log.header, quiet_ms=quiet_ms)
+
+
+def judge_process(storage: Storage, key: str, header: Mapping[str, Any], *, quiet_ms: int) -> Liveness:
+    """Return whether the process that appends to a log is alive.
+
+    Args:
+        storage: The store's bytes.
+        key: The log.
+        header: What its first line says.
+        quiet_ms: How long its writer's files have been still.
+    """
     host, boot, pidns = (str(header.get(name, "")) for name in ("host", "boot", "pidns"))
     if boot and boot == boot_id():
         if header.get("flock") is True:
-            is_locked = reading.storage.is_log_locked(f"{reading.folder}/{log.writer}.jsonl")
+            is_locked = storage.is_log_locked(key)
             if is_locked is not None:
                 return "alive" if is_locked else "dead"
         pid, start = header.get("pid"), str(header.get("start", ""))
@@ -48,7 +62,6 @@ def judge_writer(reading: RunReading, log: RunLog, *, now_ms: int) -> Liveness:
             return "alive" if process_start(pid) == start else "dead"
         return "silent"
     is_this_host = bool(host) and host == this_process().host
-    quiet_ms = now_ms - reading.changed_by_writer_ms.get(log.writer, 0)
     if boot and boot_id() and is_this_host and quiet_ms >= REBOOT_QUIET_MS:
         return "dead"
     return "silent"

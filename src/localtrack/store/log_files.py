@@ -24,7 +24,7 @@ from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.open_log import DefinedSets, OpenLog, create_open_log
-from localtrack.store.site import LOG_POINTS_BYTES, STILL_THERE_MS, Site, new_writer_id, retire_log
+from localtrack.store.site import LOG_POINTS_BYTES, NOTICE_AGAIN_MS, STILL_THERE_MS, Site, new_writer_id, retire_log
 from localtrack.store.subject import Subject
 
 
@@ -90,7 +90,7 @@ class LogFiles:
             self._require_open()
             self._begin_log()
         elif not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
-            self._look_for_files()
+            self._look_for_files(now_ms)
         if for_points and self._is_due:
             self._require_open()
             self._roll()
@@ -108,7 +108,9 @@ class LogFiles:
                 hint="Resume it with start_run(run_id=…), or start another one.",
             )
 
-    def _look_for_files(self) -> None:
+    def _look_for_files(self, now_ms: int) -> None:
+        if not 0 <= now_ms - self._last_ms < NOTICE_AGAIN_MS:
+            self._announce()  # readers may look at the run no more
         logs = [log for log in (self._log, self._chunk) if log is not None]
         if all(log.file.is_in_place() for log in logs):
             return
@@ -122,7 +124,7 @@ class LogFiles:
     # -- files
 
     def _announce(self) -> None:
-        """Say that this process is about to write: before each log that is begun."""
+        """Say that this process is about to write: before each log that is begun, and after a long pause."""
 
     def _begin_log(self, records: Sequence[list[Any]] = (), *, lost_from: OpenLog | None = None) -> None:
         """Create a log of a new writer, with first records; with `lost_from` also with what that file may have lost."""

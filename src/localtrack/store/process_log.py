@@ -34,19 +34,26 @@ class ProcessLog:
         """The id of the current file's writer; None before the first record."""
         _alive.add(self)
 
-    def append(self, *records: list[Any], stamp: int = 0, is_durable: bool = False) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes of the current file; 0 before the first record."""
+        return 0 if self._log is None else self._log.size
+
+    def append(self, *records: list[Any], stamp: int = 0, is_durable: bool = False, is_careful: bool = False) -> None:
         """Append records, in one write.
 
         Args:
             records: The records.
             stamp: That of the first record, for the header where this begins a file.
             is_durable: Wait for the disk, whatever the store's setting.
+            is_careful: Look whether the file is still there even if it was a moment ago.
         """
         data = b"".join(map(encode_record, records))
         with self._lock:
             now_ms = self._site.clock()
             log = self._log
-            if log is not None and not 0 <= now_ms - self._last_ms < STILL_THERE_MS and not log.is_in_place():
+            is_paused = not 0 <= now_ms - self._last_ms < STILL_THERE_MS
+            if log is not None and (is_careful or is_paused) and not log.is_in_place():
                 self._drop(log)
                 log = None
             self._last_ms = now_ms

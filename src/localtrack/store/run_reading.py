@@ -41,6 +41,8 @@ class RunReading(FolderReading[RunLog, RunState]):
 
     def _load(self, entries: list[Entry]) -> None:
         self._sound_segments: dict[tuple[str, int], list[tuple[RunFile, SegmentInfo]]] = {}
+        self.open_chunks: dict[str, Lines] = {}
+        """By name what the lines of the chunks are that are not closed, once points were read."""
         super()._load(entries)
 
     @property
@@ -96,7 +98,19 @@ class RunReading(FolderReading[RunLog, RunState]):
                 self.note(name, "it is not closed although a later chunk was begun: its end is missing")
             if lines.header is not None and not lines.newer:
                 found.append((lines.header["first"], points))
+                if lines.closed is None:
+                    self.open_chunks[name] = lines
         return found
+
+    def open_names(self) -> list[str]:
+        """Return the names of the logs and chunks that are not closed, and so may still grow."""
+        names: list[str] = []
+        for writer, files in self.writers.items():
+            log = self.logs.get(writer)
+            if log is None or log.lines.closed is None:
+                names += [files.log_name] if files.log_name is not None else []
+                names += [files.chunks[max(files.chunks)]] if files.chunks else []
+        return names
 
     def sound_segments(self, writer: str) -> list[tuple[RunFile, SegmentInfo]]:
         """Return the segments of a writer that count, widest first, with what their footers say."""

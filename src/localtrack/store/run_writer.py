@@ -42,6 +42,8 @@ class RunWriter(StateWriter):
         self.datasets: dict[tuple[str, str], dict[str, Any]] = dict(known.datasets) if known else {}
         self.model_inputs: dict[str, None] = dict(known.model_inputs) if known else {}
         self.model_outputs: dict[tuple[str, int], None] = dict(known.model_outputs) if known else {}
+        self.opened_count = 0
+        """How often the inbox was told that this process is about to write."""
         self._inbox = inbox
         self._clock_ns = time.time_ns if site.clock is wall_clock_ms else lambda: site.clock() * 1_000_000
         self._dumps, self._dump_options = line_encoder()
@@ -58,6 +60,7 @@ class RunWriter(StateWriter):
 
     def _announce(self) -> None:
         self._inbox.notice_open(self.run_id, self.experiment.experiment_id)
+        self.opened_count += 1
 
     # -- points
 

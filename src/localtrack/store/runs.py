@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from localtrack import reporting
 from localtrack.errors import (
@@ -21,7 +21,7 @@ from localtrack.errors import (
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
-from localtrack.format.layout import ARTIFACTS, RUNS
+from localtrack.format.layout import ARTIFACTS
 from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.run_fold import RunState
 from localtrack.storage.syncer import syncer
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_LOADED_FOLDERS_COUNT: Final = 256
-"""So many runs are fetched at the same time from an object store."""
-
-
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """A run with all that can be said of it."""
@@ -56,15 +52,6 @@ class RunReport:
     """Per writer: bytes of its log, points."""
 
 
-class LogHeader(NamedTuple):
-    """Which run a folder holds, and of which experiment."""
-
-    run_id: str
-    experiment_id: str
-    experiment_name: str
-    generation: int
-
-
 class Runs:
     """The runs of one store. Thread-safe."""
 
@@ -72,7 +59,6 @@ class Runs:
         self._site = site
         self._catalog = catalog
         self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
-        self._headers: dict[str, LogHeader] = {}
         self.inbox = Inbox(site)
 
     # -- writing
@@ -188,7 +174,8 @@ class Runs:
         if writer.is_alone and folds is not None:
             row = {"info": info, "params": writer.params, "tags": writer.tags, "metrics": encode_folds(folds)}
             row |= writer.links
-        self.inbox.notice_closed(writer.run_id, name, bytes_count, row)
+        self.inbox.notice_closed(writer.run_id, name, bytes_count, row, opened_count=writer.opened_count)
+        writer.opened_count = 0
 
     def close(self) -> None:
         """Let go of the logs of this process. Its runs that have not ended stay as they are, and can be resumed."""
@@ -242,34 +229,6 @@ class Runs:
             raise InvalidInputError(f"{run_id!r} is not the id of the run in {reading.folder}.")
         return reading
 
-    def iterate(self, findings: list[Finding], *, experiment_ids: set[str] | None = None) -> Iterator[RunReading]:
-        """Yield every run that can be read, in the order of their folders; what cannot is added to `findings`."""
-        edits = self._catalog.read()
-        adopted: dict[str, ExperimentDocument] = {}
-        storage = self._site.storage.view(RUNS)
-        folders = list_run_folders(storage)
-        for number, folder in enumerate(folders):
-            if number % _LOADED_FOLDERS_COUNT == 0:
-                storage.load(folders[number : number + _LOADED_FOLDERS_COUNT])
-            reading = read_folder(storage, folder)
-            if reading is None:
-                continue
-            if not reading.is_run or reading.is_newer:
-                findings += reading.findings  # whose it is cannot be told, so everybody should know
-                continue
-            if self._is_hidden(reading, edits):
-                continue
-            state = reading.state
-            if state.experiment_id not in edits.experiments:
-                adopted[state.experiment_id] = ExperimentDocument(
-                    state.experiment_id, state.experiment_name, state.generation
-                )
-            if experiment_ids is None or state.experiment_id in experiment_ids:
-                yield reading
-                findings += reading.findings
-        if adopted:
-            self._catalog.adopt(adopted.values())
-
     def row(self, reading: RunReading, edits: EditsState | None = None) -> RunRow:
         """Return a run as searches see it."""
         edits = edits or self._catalog.read()
@@ -314,27 +273,6 @@ class Runs:
                         self._site.storage, folder, writer, run_id=reading.state.run_id
                     ).sealed_count
         return sealed_count
-
-    def headers(self) -> Iterator[LogHeader]:
-        """Yield the run and experiment that each run folder names.
-
-        Folders that were looked into before cost nothing.
-        """
-        for folder in list_run_folders(self._site.storage):
-            header = self._headers.get(folder)
-            if header is None:
-                header = self._read_header(folder)
-                if header is None:
-                    continue
-                self._headers[folder] = header
-            yield header
-
-    def _read_header(self, folder: str) -> LogHeader | None:
-        reading = read_folder(self._site.storage, folder)
-        if reading is None or not reading.is_run:
-            return None
-        state = reading.state
-        return LogHeader(state.run_id, state.experiment_id, state.experiment_name, state.generation)
 
     def is_deleted(self, reading: RunReading) -> bool:
         """Return whether a run, or its experiment, is deleted."""

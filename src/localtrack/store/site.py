@@ -28,6 +28,8 @@ CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Size of a chunk: some 250,000 points, sealed in well under a second."""
 STILL_THERE_MS: Final = 60_000
 """A writer silent for this long looks whether its file is still there. FORMAT.md section 13."""
+NOTICE_AGAIN_MS: Final = 3_600_000
+"""A writer silent for this long says again that it is about to write. FORMAT.md section 10."""
 _CLAIM_PATIENCE_S: Final = 5.0
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from localtrack import Store
 from localtrack.errors import InvalidInputError, StateError, StorageError
-from localtrack.query.snapshot import RowSnapshot
+from localtrack.query.index_snapshot import IndexSnapshot
 from localtrack.query.sql.output import write_result
 
 BASE_MS = 1_790_000_000_000
@@ -199,15 +199,15 @@ def test_only_the_keys_that_are_named_are_asked_for(
     store: Store, monkeypatch: pytest.MonkeyPatch, query: str, keys: list[str] | None
 ) -> None:
     asked: list[Any] = []
-    table = RowSnapshot.table
+    table = IndexSnapshot.table
 
-    def listen(self: RowSnapshot, relation: str, *, keys: Any = None) -> Any:
+    def listen(self: IndexSnapshot, relation: str, *, keys: Any = None) -> Any:
         if relation == "metrics":
             asked.append(None if keys is None else sorted(keys))
         return table(self, relation, keys=keys)
 
     parameters = {"k": "acc"} if "$k" in query else None
-    monkeypatch.setattr(RowSnapshot, "table", listen)
+    monkeypatch.setattr(IndexSnapshot, "table", listen)
     rows = store.sql(query, parameters).to_arrow()
     assert asked == [keys]
     monkeypatch.undo()

@@ -12,6 +12,7 @@ from localtrack.format.documents import ExperimentDocument, encode_experiment, p
 from localtrack.format.edits import Edit, EditsState, fold_edits, read_edits
 from localtrack.format.ids import encode_experiment_id, is_safe_id
 from localtrack.format.layout import (
+    COVERED_SUFFIX,
     EDITS,
     EXPERIMENTS,
     INBOX,
@@ -116,7 +117,8 @@ def check_inbox(storage: Storage, findings: Findings) -> dict[tuple[str, str], i
 def _check_log_names(folder: str, names: list[str], findings: Findings) -> None:
     for name in names:
         file = parse_run_file(name)
-        if not name.startswith(TEMPORARY_PREFIX) and (file is None or file.kind != "log"):
+        is_marker = folder == INBOX and name.endswith(COVERED_SUFFIX)
+        if not name.startswith(TEMPORARY_PREFIX) and not is_marker and (file is None or file.kind != "log"):
             findings.add(f"{folder}/{name}", _NO_RULE, "M7", severity="info", remedy="Move it out of the store.")
 
 

@@ -1,0 +1,170 @@
+"""Searching the runs of a store, as users call it, and the index that answers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Collection, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from localtrack.api import environment
+from localtrack.api.pages import RunPage
+from localtrack.api.store_experiments import ExperimentCalls
+from localtrack.format.layout import INBOX
+from localtrack.store.catalog import Catalog
+from localtrack.store.models import Models
+from localtrack.store.run_writer import RunWriter
+from localtrack.store.runs import Runs
+from localtrack.store.site import Clock, Site
+from localtrack.types import ViewType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from localtrack.query.snapshot import RunSnapshot
+    from localtrack.store.index.compaction import CompactReport
+    from localtrack.store.index.search_index import SearchIndex
+    from localtrack.store.index.view import IndexView
+
+COMPACT_EVERY: Final = 256
+"""A process that ends many runs clears the inbox after so many of them."""
+COMPACT_FROM: Final = 64
+"""So many files in the inbox are cleared by whoever leaves."""
+
+
+class SearchCalls(ExperimentCalls):
+    """What a `Store` offers for finding runs."""
+
+    clock: Clock
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.storage = site.storage
+        self.clock = site.clock
+        self._catalog = Catalog(site)
+        self._runs = Runs(site, self._catalog)
+        self._models = Models(site, self._catalog)
+        self._ended_count = 0
+        _alive.add(self)
+
+    def search_runs(
+        self,
+        experiment_ids: Iterable[str] | None = None,
+        filter_string: str | None = "",
+        order_by: Iterable[str] | None = None,
+        max_results: int | None = 1000,
+        page_token: str | None = None,
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        experiment_names: Iterable[str] | None = None,
+    ) -> RunPage:
+        """Return the runs that match a filter, in order, one page of them.
+
+        Live, resumed, merged and damaged ones included.
+
+        Args:
+            experiment_ids: Only runs of these; all experiments by default.
+            filter_string: For example `metrics.loss < 0.1 AND params.optimizer = 'adam'`.
+            order_by: For example `["metrics.loss ASC"]`.
+            max_results: Length of a page, at most 50,000; None for all.
+            page_token: The token of the page before.
+            run_view_type: Life-cycle stages to return.
+            experiment_names: Only runs of these.
+
+        Raises:
+            InvalidInputError: The filter or another argument cannot be read.
+        """
+        from localtrack.query.index_snapshot import IndexSnapshot
+        from localtrack.query.search import search_runs
+
+        wanted = self.experiment_ids_of(experiment_ids, experiment_names)
+
+        def ask(view: IndexView) -> RunPage:
+            page = search_runs(
+                IndexSnapshot(view),
+                filter_string=filter_string,
+                order_by=order_by,
+                max_results=max_results,
+                page_token=page_token,
+                view_type=run_view_type,
+                now_ms=self.clock(),
+            )
+            return RunPage(page, token=page.token, findings=view.findings)
+
+        return self._index.answer(ask, wanted)
+
+    def snapshot_runs(self, experiment_ids: Collection[str] | None = None) -> RunSnapshot:
+        """Return all runs, or those of some experiments, as they are now: what searches and analyses are made of."""
+        from localtrack.query.index_snapshot import IndexSnapshot
+
+        return IndexSnapshot(self._index.view(experiment_ids), on_damage=self._index.distrust)
+
+    def compact(self) -> CompactReport:
+        """Bring the search index up to date on disk, now. Searches and writers do so by themselves now and then.
+
+        Raises:
+            LockedError: Another process does.
+            StorageError: The store cannot be written to, and there is no cache folder.
+        """
+        return self._index.compact()
+
+    # -- for ActiveRun
+
+    def end_writer(self, writer: RunWriter, info: Mapping[str, Any] | None) -> None:
+        """End the run of a writer, or, without info, only its writing. See `ActiveRun.end` and `ActiveRun.detach`."""
+        self._runs.end(writer, info)
+        self._ended_count += 1
+        if self._ended_count % COMPACT_EVERY == 0:
+            self._index.compact_if_free()
+
+    # -- the index
+
+    @cached_property
+    def _index(self) -> SearchIndex:
+        from localtrack.store.index.search_index import SearchIndex
+
+        return SearchIndex(
+            self._site,
+            self._catalog,
+            cache_folder=environment.cache_folder(),
+            memory_bytes=environment.search_memory_bytes(),
+        )
+
+    def _look_into_runs(self) -> None:
+        """Learn of experiments that only folders of runs or models name, as after one was copied in by hand."""
+        self._index.adopt()
+        self._catalog.adopt(self._models.documents())
+
+    def _compact_if_worthwhile(self) -> None:
+        if len(self.storage.names(INBOX)) >= COMPACT_FROM:
+            self._index.compact_if_free()
+
+    def leave(self) -> None:
+        """Do what a process that ends leaves to nobody else: say goodbye in the inbox, and clear it if it is long."""
+        if not self._site.is_closed:
+            self._runs.inbox.close()
+            self._compact_if_worthwhile()
+
+    def forget_after_fork(self) -> None:
+        """In the child of a fork: what is known of the index may be half changed, and its lock held."""
+        self.__dict__.pop("_index", None)
+
+
+_alive: weakref.WeakSet[SearchCalls] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    for store in list(_alive):
+        store.leave()
+
+
+def _forget_after_fork() -> None:
+    for store in list(_alive):
+        store.forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

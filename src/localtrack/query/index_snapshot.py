@@ -1,0 +1,72 @@
+"""A snapshot of a store's runs that the index answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from localtrack.errors import DamagedIndexError
+from localtrack.query.compile import Statement
+from localtrack.query.snapshot import select_from
+from localtrack.store.index.tables import numbers
+from localtrack.store.index.view import IndexView
+from localtrack.types import Finding, RunRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class IndexSnapshot:
+    """See `RunSnapshot`.
+
+    Args:
+        view: The runs as the index has them.
+        on_damage: Told of a file of the index that is damaged, before the error is raised: who asks again gets an
+            answer.
+    """
+
+    def __init__(self, view: IndexView, *, on_damage: Callable[[DamagedIndexError], None] | None = None) -> None:
+        self.view = view
+        self._on_damage = on_damage
+        self.findings: Sequence[Finding] = view.findings
+
+    def select(self, statement: Statement) -> list[int]:
+        """See `RunSnapshot.select`."""
+        with self._damage_told():
+            tables = self._tables(statement)
+        return select_from(statement, tables)
+
+    def _tables(self, statement: Statement) -> dict[str, pa.Table]:
+        """Return the relations that a statement reads."""
+        import pyarrow as pa
+
+        view = self.view
+        columns = {"row": pa.chunked_array([numbers(view.rows_count)]), "stage": view.stage()}
+        columns |= {name: view.narrow(name) for name in sorted(statement.columns)}
+        columns |= {
+            name: view.key_column(field.relation, field.key, field.column) for name, field in statement.fields.items()
+        }
+        tables = {"runs": pa.table(columns)}
+        if statement.has_datasets:
+            tables["datasets"] = view.tall_table("datasets", keys=None)
+        return tables
+
+    def table(self, relation: str, *, keys: Collection[str] | None = None) -> pa.Table:
+        """See `RunSnapshot.table`."""
+        with self._damage_told():
+            return self.view.runs_table() if relation == "runs" else self.view.tall_table(relation, keys=keys)
+
+    def rows(self, numbers: Sequence[int]) -> list[RunRow]:
+        """See `RunSnapshot.rows`."""
+        with self._damage_told():
+            return [self.view.row(number) for number in numbers]
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except DamagedIndexError as error:
+            if self._on_damage is not None:
+                self._on_damage(error)
+            raise

@@ -1,0 +1,237 @@
+"""The index of one store as its process uses it: views for searches, and compaction when it is worth while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, TypeVar
+
+from localtrack import reporting
+from localtrack.errors import DamagedIndexError, LockedError, StorageError
+from localtrack.format.documents import ExperimentDocument
+from localtrack.format.edits import EditsState
+from localtrack.format.layout import INDEX
+from localtrack.storage.base import Storage
+from localtrack.storage.local import LocalStorage
+from localtrack.store.catalog import Catalog
+from localtrack.store.index.columns import ColumnCache
+from localtrack.store.index.compaction import CompactReport, compact, try_compact
+from localtrack.store.index.home import StorageHome
+from localtrack.store.index.live_run import LiveRun
+from localtrack.store.index.manifest import MANIFEST
+from localtrack.store.index.run_index import RunIndex
+from localtrack.store.index.stages import DELETED, Stages
+from localtrack.store.index.view import IndexView
+from localtrack.store.site import Site
+from localtrack.types import Finding
+
+T = TypeVar("T")
+
+WORTH_RUNS: Final = 256
+"""So many settled runs outside of the index on disk make a search write them there."""
+WORTH_FILES: Final = 64
+"""So many files in the inbox make whoever meets them compact."""
+_TRIES: Final = 3
+
+
+class SearchIndex:
+    """See the module.
+
+    Args:
+        site: The store.
+        catalog: Its experiments and life cycles.
+        cache_folder: Where an index of a store goes that cannot be written to; None for memory.
+        memory_bytes: How much of the index to keep in memory in columns.
+
+    Concurrency: thread-safe.
+    """
+
+    def __init__(self, site: Site, catalog: Catalog, *, cache_folder: str | None, memory_bytes: int) -> None:
+        self._site = site
+        self._catalog = catalog
+        self._cache_folder = cache_folder
+        self._columns = ColumnCache(memory_bytes)
+        self._stages = Stages(self._columns)
+        self._lock_storage: Storage = site.storage
+        self._is_read_only = False
+        self._generation = -1
+        self._store_home = StorageHome(site.storage, INDEX)
+        self._index = RunIndex(site.storage, site.document.store_id, self._store_home, is_marked=True)
+        if not site.storage.is_local:  # no locks there, or two places of which neither is the store
+            self._is_read_only = not self._go_elsewhere()
+
+    def answer(self, ask: Callable[[IndexView], T], experiment_ids: Collection[str] | None = None) -> T:
+        """Ask a view of the runs as they are now, and again if the index turns out to be damaged.
+
+        Args:
+            ask: What to ask it.
+            experiment_ids: Only runs of these experiments are shown; None for all.
+        """
+        for _ in range(_TRIES):
+            view = self.view(experiment_ids)
+            try:
+                return ask(view)
+            except DamagedIndexError as error:
+                self.distrust(error)
+        return ask(self.view(experiment_ids))
+
+    def distrust(self, error: DamagedIndexError) -> None:
+        """Leave the index on disk aside: a file of it is damaged."""
+        with self._index.lock:
+            self._index.distrust(str(error))
+
+    def view(self, experiment_ids: Collection[str] | None = None) -> IndexView:
+        """Return the runs as they are now.
+
+        Args:
+            experiment_ids: Only runs of these experiments are shown; None for all.
+        """
+        wanted = None if experiment_ids is None else frozenset(experiment_ids)
+        with self._index.lock:
+            edits = self._refresh()
+            index = self._index
+            if index.generation != self._generation:
+                self._generation = index.generation
+                names = {part.segment.name for part in index.parts}
+                self._columns.keep_segments(names)
+                self._stages.keep_segments(names)
+            stages = [self._stages.of(part, edits, wanted) for part in index.parts]
+            runs = [run for run in index.live.values() if run.state is not None and not _is_hidden(run, edits)]
+            runs = [run for run in runs if wanted is None or _experiment_of(run) in wanted]
+            live = [(run.state, run.folds) for run in runs if run.state is not None]
+            live_stages = bytes(
+                DELETED if edits.is_run_deleted(state.run_id, state.experiment_id) else 0 for state, _ in live
+            )
+            segments = [part.segment for part in index.parts]
+            findings = [*self._catalog.findings, *index.findings, *self._run_findings(stages, runs)]
+        return IndexView(
+            segments,
+            stages,
+            live,
+            live_stages,
+            edits=edits,
+            columns=self._columns,
+            path=self._site.storage.path,
+            findings=findings,
+        )
+
+    def adopt(self) -> None:
+        """Make known to the catalog the experiments that only runs name."""
+        with self._index.lock:
+            self._refresh()
+
+    def run_ids(self) -> list[str]:
+        """Return the ids of all runs, those included that are deleted, and those whose logs cannot be read."""
+        with self._index.lock:
+            view = self.view()
+            broken = [run.folder for run in self._index.live.values() if run.state is None and run.findings]
+        names = [folder.rpartition("/")[2] for folder in broken]
+        ids = [view.run_id(number) for number in view.shown_numbers()]
+        return ids + [name for name in names if not name.startswith("~")]
+
+    def compact(self) -> CompactReport:
+        """Write what is settled to the index, now.
+
+        Raises:
+            LockedError: Another process does.
+            StorageError: There is no place to write it to.
+        """
+        with self._index.lock:
+            edits = self._catalog.read()
+            try:
+                return compact(self._index, edits, lock_storage=self._lock_storage)
+            except LockedError:
+                raise
+            except StorageError:
+                if not self._go_elsewhere():
+                    raise
+                return compact(self._index, edits, lock_storage=self._lock_storage)
+
+    def compact_if_free(self) -> None:
+        """Compact, unless another process does so already or there is no place for it."""
+        with self._index.lock:
+            if not self._is_read_only:
+                self._try_compact(self._catalog.read())
+
+    def _refresh(self) -> EditsState:
+        if self._index.home is not self._store_home and self._has_store_index():
+            self._lock_storage = self._site.storage  # somebody who may write to the store keeps one there by now
+            self._replace_index(self._store_home, is_marked=True)
+        edits = self._catalog.read()
+        index = self._index
+        index.refresh(edits)
+        if self._is_worthwhile():
+            self._try_compact(edits)
+        unknown = {key: value for key, value in self._experiments() if key not in edits.experiments}
+        if unknown:
+            documents = (ExperimentDocument(key, name, generation) for key, (name, generation) in unknown.items())
+            self._catalog.adopt(documents)
+            edits = self._catalog.read()
+        return edits
+
+    def _is_worthwhile(self) -> bool:
+        if self._is_read_only:
+            return False
+        index = self._index
+        gathered = len(index.live) + sum(part.rows_count for part in index.parts if part.is_private)
+        if gathered >= WORTH_RUNS and gathered - len(index.unsettled()) >= WORTH_RUNS:
+            return True
+        return sum(file.has_ended for file in index.inbox.values()) >= WORTH_FILES
+
+    def _try_compact(self, edits: EditsState) -> None:
+        try:
+            compact(self._index, edits, lock_storage=self._lock_storage)
+        except LockedError:
+            pass  # somebody else does it
+        except StorageError as error:
+            reporting.debug("the search index of %s was not written: %s", self._site.storage.uri, error)
+            if not self._go_elsewhere() or not try_compact(self._index, edits, lock_storage=self._lock_storage):
+                self._is_read_only = True
+
+    def _go_elsewhere(self) -> bool:
+        """Keep the index in the user's cache folder from now on, if the store has none and cannot be written to."""
+        if self._cache_folder is None or self._index.home is not self._store_home or self._has_store_index():
+            return False
+        storage = LocalStorage(self._cache_folder)
+        self._lock_storage = storage
+        folder = f"{INDEX}/{self._site.document.store_id}"
+        self._replace_index(StorageHome(storage, folder), is_marked=False)
+        return True
+
+    def _replace_index(self, home: StorageHome, *, is_marked: bool) -> None:
+        lock = self._index.lock
+        self._index = RunIndex(self._site.storage, self._site.document.store_id, home, is_marked=is_marked)
+        self._index.lock = lock
+        self._generation = -1
+
+    def _has_store_index(self) -> bool:
+        return self._site.storage.is_local and self._site.storage.exists(f"{INDEX}/{MANIFEST}")
+
+    def _experiments(self) -> Iterator[tuple[str, tuple[str, int]]]:
+        for part in self._index.parts:
+            yield from part.segment.directory.experiments.items()
+        for run in self._index.live.values():
+            if run.state is not None:
+                yield run.state.experiment_id, (run.state.experiment_name, run.state.generation)
+
+    def _run_findings(self, stages: list[bytes], runs: list[LiveRun]) -> Iterator[Finding]:
+        for part, shown in zip(self._index.parts, stages, strict=True):
+            for row, key, what, code, severity in part.segment.directory.findings:
+                if shown[row] <= DELETED:
+                    yield Finding(key, what, code, severity)  # type: ignore[arg-type]  # as it was written
+        for run in runs:
+            yield from run.findings
+        for run in self._index.live.values():
+            if run.state is None:
+                yield from run.findings  # whose it is cannot be told, so everybody should know
+
+
+def _is_hidden(run: LiveRun, edits: EditsState) -> bool:
+    """Return whether tombstones cover all there is of a run."""
+    if run.state is None or run.reading is None:
+        return True
+    run_id = run.state.run_id
+    return run_id in edits.tombstones and edits.is_removed(run_id, run.reading.positions)
+
+
+def _experiment_of(run: LiveRun) -> str | None:
+    return None if run.state is None else run.state.experiment_id
