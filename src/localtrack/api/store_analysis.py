@@ -28,7 +28,7 @@ class AnalysisCalls(SearchCalls):
     def sql(self, query: str, parameters: Parameters | None = None) -> SqlResult:
         """Return the answer to a SELECT over the views of the store.
 
-        The views are runs, params, metrics, metric_history, tags, datasets, experiments and artifacts;
+        The views are runs, params, metrics, metric_history, tags, datasets, experiments, models and artifacts;
         `localtrack help sql` lists their columns. Deleted runs are in them; `runs.lifecycle_stage` tells which they
         are. Nothing else can be read, and nothing changed.
 
@@ -253,6 +253,7 @@ class AnalysisCalls(SearchCalls):
         source = Source(
             take_snapshot=self.snapshot_runs,
             experiments=lambda: self.list_experiments(ViewType.ALL),
+            models=lambda: [self._models.entity(model) for model in self._models.iterate(source.findings)],
             run_ids=lambda: self._index.run_ids(),
             points=lambda run_id, choose: self._chosen_points(run_id, choose, source.findings),
             artifacts=self._all_artifacts,

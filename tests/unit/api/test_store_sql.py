@@ -18,6 +18,7 @@ from localtrack import Store
 from localtrack.errors import InvalidInputError, StateError, StorageError
 from localtrack.query.index_snapshot import IndexSnapshot
 from localtrack.query.sql.output import write_result
+from localtrack.types import Metric
 
 BASE_MS = 1_790_000_000_000
 KEYS = ("acc", "loss", "ünï/x y")
@@ -102,6 +103,29 @@ def test_the_views_hold_what_was_logged(store: Store) -> None:
     assert list(store.sql("SELECT run_name FROM runs WHERE start_time >= '2026-09-25' ORDER BY 1 LIMIT 1")) == [
         {"run_name": "run 4"}
     ]
+
+
+def test_logged_models_and_tags_of_experiments_are_there(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        experiment_id = store.create_experiment("churn", tags={"team": "red"})
+        model = store.create_logged_model(experiment_id, "net", tags={"t": "1"}, params={"p": "2"}, model_type="agent")
+        points = [Metric("acc", value, 5, step, model.model_id) for step, value in enumerate((0.9, 0.7))]
+        store.log_logged_model_metrics(model.model_id, points)
+        store.finalize_logged_model(model.model_id, "READY")
+        gone = store.create_logged_model(experiment_id, "gone")
+        store.delete_logged_model(gone.model_id)
+        assert list(store.sql("SELECT name FROM experiments WHERE tags['team'] = 'red'")) == [{"name": "churn"}]
+        (row,) = store.sql("SELECT * FROM models WHERE lifecycle_stage = 'active'")
+        assert (row["model_id"], row["name"], row["status"], row["model_type"]) == (
+            *(model.model_id, "net", "READY", "agent"),
+        )
+        assert (dict(row["metrics"]), dict(row["params"]), dict(row["tags"])) == ({"acc": 0.7}, {"p": "2"}, {"t": "1"})
+        assert row["creation_time"].timestamp() * 1000 == model.creation_timestamp
+        sink = io.BytesIO()
+        write_result(
+            store.sql("SELECT params, metrics['acc'] AS acc FROM models ORDER BY name DESC LIMIT 1"), sink, "json"
+        )
+        assert json.loads(sink.getvalue()) == {"params": {"p": "2"}, "acc": 0.7}
 
 
 def test_the_history_view_holds_each_point_once(store: Store) -> None:

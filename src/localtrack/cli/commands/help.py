@@ -80,7 +80,7 @@ Times are in UTC; timestamp_ms is milliseconds since 1970: make_timestamp_ms(tim
     WHERE lifecycle_stage = 'active' GROUP BY ALL
 
 metric_history and artifacts read just the runs and metrics that the conditions on run_id and key leave room
-for. Without one they read the whole store, run after run."""
+for: constants, run_id IN (SELECT ...), joins with a filtered view. Without one they read the whole store."""
 
 
 def _sql_page() -> Iterator[str]:

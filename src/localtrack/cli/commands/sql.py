@@ -54,8 +54,8 @@ def sql(
 ) -> None:
     """Answer a SELECT over the views of the store.
 
-    The views are runs, params, metrics, metric_history, tags, datasets, experiments, artifacts; `localtrack help sql`
-    describes them. `-` as QUERY reads it from stdin.
+    The views are runs, params, metrics, metric_history, tags, datasets, experiments, models, artifacts;
+    `localtrack help sql` describes them. `-` as QUERY reads it from stdin.
     """
     if query == "-":
         query = sys.stdin.read()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from localtrack.errors import ErrorCode, InvalidInputError, StateError
 from localtrack.query.connection import open_sealed
 from localtrack.query.frame import table_to_pandas, table_to_polars
-from localtrack.query.sql.guard import parse_query, query_error, views_of, words_of
+from localtrack.query.sql.guard import iter_parts, parse_query, query_error, views_of, words_of
+from localtrack.query.sql.pruning import Pruner
 from localtrack.query.sql.source import Source, make_view
 from localtrack.types import Finding
 
@@ -24,6 +25,7 @@ BATCH_ROWS: Final = 50_000
 _MAX_PARAMETERS_COUNT: Final = 10_000
 
 Parameters = Sequence[Any] | Mapping[str, Any]
+Bound = list[Any] | dict[str, Any]
 
 
 def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlResult:
@@ -46,6 +48,8 @@ def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlR
         source.words = [*words_of(tree), *_texts(bound)]
         for name in views_of(tree):
             connection.register(name, make_view(name, source))
+        connection.begin()  # so that now() is one moment for the query, and for what is asked before it
+        query, bound = _prune(connection, query, tree, bound, source)
         relation = connection.sql(query, params=bound)
     except (duckdb.Error, UnicodeEncodeError, OverflowError) as error:
         connection.close()
@@ -54,6 +58,25 @@ def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlR
         connection.close()
         raise
     return SqlResult(connection, relation, source)
+
+
+def _prune(
+    connection: duckdb.DuckDBPyConnection, query: str, tree: dict[str, Any], bound: Bound | None, source: Source
+) -> tuple[str, Bound | None]:
+    """Return the query with its subqueries answered, and tell the source which runs alone can be in the answer."""
+    by_name = bound if isinstance(bound, dict) else {str(n): value for n, value in enumerate(bound or [], 1)}
+    pruner = Pruner(connection, query, tree, by_name)
+    if not pruner.is_worthwhile:
+        return query, bound
+    source.only_runs = pruner.joined_runs()
+    # A list of values goes by the order of question marks, which would be others.
+    if isinstance(bound, list) and bound:
+        return query, bound
+    shorter = pruner.list_subqueries()
+    if shorter != query and isinstance(bound, dict):
+        left = {part["identifier"] for part in iter_parts(parse_query(connection, shorter)) if "identifier" in part}
+        bound = {name: value for name, value in bound.items() if name in left}
+    return shorter, bound
 
 
 class SqlResult:
@@ -212,11 +235,11 @@ def _end(connection: duckdb.DuckDBPyConnection) -> None:
     connection.close()
 
 
-def _checked_parameters(parameters: Parameters | None) -> list[Any] | dict[str, Any] | None:
+def _checked_parameters(parameters: Parameters | None) -> Bound | None:
     if parameters is None:
         return None
     if isinstance(parameters, Mapping):
-        bound: list[Any] | dict[str, Any] = {str(name): value for name, value in parameters.items()}
+        bound: Bound = {str(name): value for name, value in parameters.items()}
         values = list(parameters.values())
     elif isinstance(parameters, (list, tuple)):
         bound = values = list(parameters)
@@ -231,7 +254,7 @@ def _checked_parameters(parameters: Parameters | None) -> list[Any] | dict[str, 
     return bound
 
 
-def _texts(bound: list[Any] | dict[str, Any] | None) -> list[str]:
+def _texts(bound: Bound | None) -> list[str]:
     values = list(bound.values()) if isinstance(bound, dict) else bound or []
     items = [item for value in values for item in (value if isinstance(value, (list, tuple)) else [value])]
     return [item for item in items if isinstance(item, str)]

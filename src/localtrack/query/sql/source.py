@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.format.arrow_columns import column
+from localtrack.format.arrow_columns import ColumnType, column
 from localtrack.format.segment_table import column as one_array
-from localtrack.query.relations import experiments_relation
+from localtrack.query.relations import experiments_relation, models_relation
 from localtrack.query.snapshot import RunSnapshot
 from localtrack.query.sql.columns import VIEWS
 from localtrack.query.sql.streams import Candidates, Produce, make_stream
-from localtrack.types import Experiment, FileInfo, Finding
+from localtrack.types import Experiment, FileInfo, Finding, LoggedModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +37,7 @@ class Source:
     Args:
         take_snapshot: Gives all runs, deleted ones too.
         experiments: All experiments, deleted ones too.
+        models: All logged models, deleted ones too.
         run_ids: The ids of all runs, without looking into those where that can be helped.
         points: The points of a run, with the columns of `metric_history` but run_id; None if there is no such run
             (any more). It is given a function that tells which of the run's keys are wanted.
@@ -44,6 +46,7 @@ class Source:
 
     take_snapshot: Callable[[], RunSnapshot]
     experiments: Callable[[], Sequence[Experiment]]
+    models: Callable[[], Sequence[LoggedModel]]
     run_ids: Callable[[], Sequence[str]]
     points: Callable[[str, ChooseKeys], pa.Table | None]
     artifacts: Callable[[str], Iterable[FileInfo]]
@@ -51,8 +54,18 @@ class Source:
     """What was found damaged while the views were read."""
     failure: Exception | None = None
     """Why a view could not be read on; DuckDB passes on its text only."""
+    only_runs: Collection[str] | None = None
+    """The runs that the stream of the query has to be read of; None for all."""
     words: Sequence[str] = ()
     """The texts that the query compares with, in its own text and as parameters."""
+
+    def list_runs(self) -> Sequence[str]:
+        """Return the ids of the runs that a stream may have to be read of."""
+        run_ids = self.run_ids()
+        if self.only_runs is None:
+            return run_ids
+        wanted = set(self.only_runs)
+        return [run_id for run_id in run_ids if run_id in wanted]
 
     @cached_property
     def snapshot(self) -> RunSnapshot:
@@ -75,11 +88,37 @@ def make_view(name: str, source: Source) -> Any:
                 raise
 
         return make_stream(schema, known, remember_failure)
-    table = source.snapshot.table("runs") if name == "runs" else experiments_relation(source.experiments())
+    table = _MAKERS[name](source)
     for place, title in enumerate(table.column_names):
         if title.endswith("_time"):
             table = table.set_column(place, title, _moments(table.column(title)))
     return table.select(list(VIEWS[name]))
+
+
+def _experiments(source: Source) -> pa.Table:
+    experiments = list(source.experiments())
+    return experiments_relation(experiments).append_column("tags", _maps("string", [e.tags for e in experiments]))
+
+
+def _models(source: Source) -> pa.Table:
+    models = list(source.models())
+    latest = [{p.key: p.value for p in sorted(m.metrics, key=lambda p: (p.timestamp, p.step))} for m in models]
+    table = models_relation(models).rename_columns(
+        {"creation_timestamp": "creation_time", "last_updated_timestamp": "last_update_time"}
+    )
+    table = table.append_column("metrics", _maps("double", latest))
+    table = table.append_column("params", _maps("string", [m.params for m in models]))
+    return table.append_column("tags", _maps("string", [m.tags for m in models]))
+
+
+def _maps(kind: ColumnType, mappings: Sequence[Mapping[str, Any]]) -> Any:
+    """Return an Arrow column of maps from texts."""
+    import pyarrow as pa
+
+    offsets: Any = column("int32", [0, *accumulate(map(len, mappings))])
+    keys = column("string", [key for mapping in mappings for key in mapping]).cast(pa.string())
+    items = column(kind, [value for mapping in mappings for value in mapping.values()])
+    return pa.MapArray.from_arrays(offsets, keys, items.cast(pa.string()) if kind == "string" else items)
 
 
 def _tall(name: str) -> Callable[[Source], _Parts]:
@@ -128,7 +167,7 @@ def _metric_history(source: Source) -> _Parts:
     )
 
     def produce(candidates: Candidates) -> Iterable[pa.Table]:
-        run_ids = source.run_ids()
+        run_ids = source.list_runs()
         for place in candidates.select(run_id=run_ids):
             run_id = run_ids[place]
 
@@ -156,7 +195,7 @@ def _artifacts(source: Source) -> _Parts:
     schema = pa.schema({"run_id": text, "path": text, "size_bytes": pa.int64()})
 
     def produce(candidates: Candidates) -> Iterable[pa.Table]:
-        run_ids = source.run_ids()
+        run_ids = source.list_runs()
         places = candidates.select(run_id=run_ids)
         for start in range(0, len(places), _BATCH_RUNS):
             rows = [
@@ -170,6 +209,12 @@ def _artifacts(source: Source) -> _Parts:
 
     return schema, ["run_id"], produce
 
+
+_MAKERS: Final[dict[str, Callable[[Source], Any]]] = {
+    "runs": lambda source: source.snapshot.table("runs"),
+    "experiments": _experiments,
+    "models": _models,
+}
 
 _STREAMS: Final[dict[str, Callable[[Source], Any]]] = {
     **{name: _tall(name) for name in ("params", "metrics", "tags", "datasets")},

@@ -161,6 +161,7 @@ def empty_source() -> Source:
     return Source(
         take_snapshot=lambda: RowSnapshot([], experiment_names={}),
         experiments=list,
+        models=list,
         run_ids=list,
         points=lambda _run_id, _choose: None,
         artifacts=lambda _run_id: [],
