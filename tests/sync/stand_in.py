@@ -99,6 +99,14 @@ class StandIn:
         }
         return {"experiment_id": experiment_id}
 
+    def _experiments_get(self, doc: dict[str, Any]) -> dict[str, Any]:
+        experiment = self._experiment(doc["experiment_id"])
+        return {"experiment": {**experiment, "tags": _rows(experiment["tags"])}}
+
+    def _experiments_update(self, doc: dict[str, Any]) -> dict[str, Any]:
+        self._experiment(doc["experiment_id"])["name"] = doc["new_name"]
+        return {}
+
     def _experiments_set_experiment_tag(self, doc: dict[str, Any]) -> dict[str, Any]:
         self._experiment(doc["experiment_id"])["tags"][doc["key"]] = doc["value"]
         return {}

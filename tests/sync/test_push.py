@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from localtrack import Store
+from localtrack.sync.options import Naming
 from tests.sync.comparison import compare_store
 from tests.sync.front import Front
 from tests.sync.pushing import push
@@ -110,6 +111,28 @@ def test_a_child_is_linked_when_its_parent_comes_later(tmp_path: Path, front: Fr
     assert compare_store(front.url, store, run_ids=set(children)) == []
     store.sync(front.url, run_ids=[parent])
     assert compare_store(front.url, store, run_ids={parent, *children}) == []
+
+
+def test_another_naming_is_another_copy(tmp_path: Path, front: Front) -> None:
+    store = make_store(tmp_path / "store")
+    push(store, front.url)
+    assert push(store, front.url, naming=Naming("copy/")).count("sent") == 4
+    assert push(store, front.url, naming=Naming("copy/")).unchanged_count == 4
+    assert push(store, front.url).unchanged_count == 4
+    assert compare_store(front.url, store) == []
+    assert compare_store(front.url, store, prefix="copy/") == []
+
+
+def test_an_experiment_renamed_here_is_renamed_there(tmp_path: Path, front: Front) -> None:
+    store = make_store(tmp_path / "store")
+    push(store, front.url)
+    experiment = store.get_experiment_by_name("elsewhere")
+    assert experiment is not None
+    store.rename_experiment(experiment.experiment_id, "renamed")
+    with store.start_run("renamed", context=False):
+        pass
+    assert push(store, front.url).is_complete
+    assert compare_store(front.url, store) == []
 
 
 def test_deletion_and_restoring_follow_where_asked_for(tmp_path: Path, front: Front) -> None:

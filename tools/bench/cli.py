@@ -22,6 +22,7 @@ WORKLOADS = {
     "history": "history",
     "aligned": "aligned",
     "size": "size",
+    "push": "push",
     "crash": "crash",
 }
 """Name on the command line → module, which has `SUMMARY` and `run(setting)`."""

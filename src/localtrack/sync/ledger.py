@@ -51,6 +51,8 @@ class LedgerState:
     """What all records of a target's ledger add up to."""
 
     runs: dict[str, RunEntry] = field(default_factory=dict)
+    experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Local experiment id → the last `experiment` record."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Local model id → the last `model` record."""
     greatest_stamp: int = 0
@@ -131,6 +133,8 @@ def _apply(state: LedgerState, record: LedgerRecord) -> None:
         entry.thin = payload["thin"]
         entry.acked = {writer: position[1] for writer, position in payload["positions"].items()}
         entry.sent = dict(entry.acked)
+    elif kind == "experiment":
+        state.experiments[payload["id"]] = payload
     elif kind == "model":
         state.models[payload["model"]] = payload
     elif kind == "forget":
@@ -140,7 +144,8 @@ def _apply(state: LedgerState, record: LedgerRecord) -> None:
 
 def compact_ledger(state: LedgerState) -> list[tuple[str, Any]]:
     """Return records that fold to the same state."""
-    records: list[tuple[str, Any]] = [("model", payload) for payload in state.models.values()]
+    records: list[tuple[str, Any]] = [("experiment", payload) for payload in state.experiments.values()]
+    records += [("model", payload) for payload in state.models.values()]
     for run_id, entry in state.runs.items():
         if entry.done and not entry.is_claimed:
             records.append(("done", entry.done))

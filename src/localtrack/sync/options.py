@@ -81,6 +81,11 @@ class Naming:
     rename: Mapping[str, str] = field(default_factory=dict)
     """Name here → name there; wins over the prefix."""
 
+    @property
+    def fingerprint(self) -> list[Any]:
+        """What is equal for equal choices; empty where names stay as they are."""
+        return [self.prefix, sorted(self.rename.items())] if self.prefix or self.rename else []
+
     def remote_name(self, name: str) -> str:
         """Return the name on the target."""
         known = self.rename.get(name)
@@ -137,6 +142,4 @@ class PushOptions:
             "artifacts": self.artifacts.fingerprint,
             "dead": self.dead_runs,
             "deletes": self.does_delete,
-            "prefix": self.naming.prefix,
-            "rename": sorted(self.naming.rename.items()),
         }

@@ -73,7 +73,7 @@ class Push:
 
     def dry_run(self) -> tuple[Plan, PushReport]:
         """Return what `run` would do, as far as it can be told without asking the target."""
-        ledger = LedgerFile(self.site, self.target.key)
+        ledger = LedgerFile(self.site, self.ledger_key)
         plan = self._plan(ledger)
         self.report.is_dry_run = True
         self._take_plan(plan)
@@ -95,7 +95,7 @@ class Push:
             is_compressed=self.options.is_compressed,
             sleep=self._sleep,
         )
-        ledger = LedgerFile(self.site, self.target.key)
+        ledger = LedgerFile(self.site, self.ledger_key)
         try:
             self.report.identity = self.target.identify(http)
             with ledger.hold():
@@ -110,6 +110,12 @@ class Push:
             self.report.throttled_count = http.throttled_count
             self.report.duration_s = time.monotonic() - began_s
         return self.report
+
+    @property
+    def ledger_key(self) -> str:
+        """Name of the ledger's folder: runs under other names of experiments are other runs of the target."""
+        naming = self.options.naming.fingerprint
+        return f"{self.target.key}-{state_digest(naming)[:8]}" if naming else self.target.key
 
     def _sleep(self, seconds: float) -> None:
         self.stop.wait(seconds)
@@ -237,7 +243,7 @@ class Push:
         for operation in plan.operations:
             if not isinstance(operation, EnsureExperiment):
                 continue
-            remote = context.tracking.find_experiment(operation.name)
+            remote = self._find_experiment(operation, context)
             if remote is None:
                 self.target.prepare_experiment(context.tracking.http, operation.name)
                 context.tracking.create_experiment(operation.name)
@@ -255,7 +261,21 @@ class Push:
             remote_id = str(remote["experiment_id"])
             context.experiments[operation.experiment_id] = remote_id
             self.report.experiments[operation.name] = remote_id
+            record = {"id": operation.experiment_id, "name": operation.name, "remote": remote_id}
+            if context.ledger.state.experiments.get(operation.experiment_id) != record:
+                context.ledger.append("experiment", record)
             self._tag_experiment(operation, remote, context)
+
+    def _find_experiment(self, operation: EnsureExperiment, context: PushContext) -> dict[str, Any] | None:
+        """Return the counterpart of an experiment; one that was pushed to before stays it when it is renamed here."""
+        known = context.ledger.state.experiments.get(operation.experiment_id)
+        if known is None or known["name"] == operation.name:
+            return context.tracking.find_experiment(operation.name)
+        remote = context.tracking.get_experiment(known["remote"])
+        if remote.get("name") == known["name"] and context.tracking.find_experiment(operation.name) is None:
+            self.target.prepare_experiment(context.tracking.http, operation.name)
+            context.tracking.rename_experiment(known["remote"], operation.name)
+        return remote
 
     def _tag_experiment(self, operation: EnsureExperiment, remote: Mapping[str, Any], context: PushContext) -> None:
         """Set the experiment's tags that differ."""

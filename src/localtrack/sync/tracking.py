@@ -47,6 +47,10 @@ class Tracking:
             if not error.is_exists:
                 raise
 
+    def rename_experiment(self, experiment_id: str, name: str) -> None:
+        """Give an experiment another name."""
+        self.http.post(f"{_API}/experiments/update", {"experiment_id": experiment_id, "new_name": name})
+
     def restore_experiment(self, experiment_id: str) -> None:
         """Take back the deletion of an experiment."""
         self.http.post(f"{_API}/experiments/restore", {"experiment_id": experiment_id})
