@@ -128,7 +128,9 @@ def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, f
             return points
 
 
-def compare_store(url: str, store: Store, *, prefix: str = "", run_ids: set[str] | None = None) -> list[str]:
+def compare_store(
+    url: str, store: Store, *, prefix: str = "", run_ids: set[str] | None = None, refused_tags: tuple[str, ...] = ()
+) -> list[str]:
     """Return every difference between the living runs of a store and those of the remote."""
     differences: list[str] = []
     local = list(store.search_runs(max_results=None, run_view_type=ViewType.ACTIVE_ONLY))
@@ -149,14 +151,14 @@ def compare_store(url: str, store: Store, *, prefix: str = "", run_ids: set[str]
     for row in local:
         if row.info.run_id in there:
             differences += [
-                f"{row.info.run_id}: {problem}"
-                for problem in _compare_run(url, store, row, there[row.info.run_id], there)
+                f"{row.info.run_id}: {problem}" for problem in _compare_run(url, store, row, there, refused_tags)
             ]
     return differences
 
 
-def _compare_run(url: str, store: Store, row: Any, remote: dict[str, Any], there: dict[str, Any]) -> list[str]:
+def _compare_run(url: str, store: Store, row: Any, there: dict[str, Any], refused_tags: tuple[str, ...]) -> list[str]:
     problems: list[str] = []
+    remote = there[row.info.run_id]
     info, data = remote["info"], remote["data"]
     for name, here, value in (
         ("status", row.info.status, info["status"]),
@@ -167,8 +169,8 @@ def _compare_run(url: str, store: Store, row: Any, remote: dict[str, Any], there
     ):
         if here != value:
             problems.append(f"{name}: {here!r} here, {value!r} there")
-    tags = _rows(data.get("tags", []))
-    wanted = dict(row.tags)
+    tags = {k: v for k, v in _rows(data.get("tags", [])).items() if k not in refused_tags}
+    wanted = {k: v for k, v in row.tags.items() if k not in refused_tags}
     wanted["mlflow.runName"] = wanted["mlflow.runName"][:250]
     parent = wanted.pop("mlflow.parentRunId", None)
     if parent in there:

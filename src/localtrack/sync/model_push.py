@@ -47,7 +47,12 @@ def ensure_model(context: PushContext, state: ModelState) -> str:
 
 def find_model(context: PushContext, experiment: str, model_id: str) -> dict[str, Any] | None:
     """Return the model of the target that carries a local id; the one with the least id if there are several."""
-    found = context.tracking.search_models(experiment, f"tags.`{MODEL_ID_TAG}` = '{model_id}'")
+    found = [
+        model
+        for model in context.tracking.search_models(experiment, f"tags.`{MODEL_ID_TAG}` = '{model_id}'")
+        # A target that does not know the filter may give all.
+        if _read_rows(model["info"].get("tags", [])).get(MODEL_ID_TAG) == model_id
+    ]
     return min(found, key=lambda model: str(model["info"]["model_id"]), default=None)
 
 

@@ -446,8 +446,9 @@ class RunPush:
 def find_by_tag(context: PushContext, local: LocalRun) -> dict[str, Any] | None:
     """Return the run of the target that carries a local run's id; None if there is none."""
     experiment = context.experiments[local.experiment_id]
-    found = list(context.tracking.search_runs(experiment, f"tags.`{RUN_ID_TAG}` = {quote(local.run_id)}"))
-    return choose_remote(found)
+    found = context.tracking.search_runs(experiment, f"tags.`{RUN_ID_TAG}` = {quote(local.run_id)}")
+    # A target that does not know the filter may give all.
+    return choose_remote([run for run in found if local_id_of(run) == local.run_id])
 
 
 def choose_remote(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -460,6 +461,11 @@ def choose_remote(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         key=lambda run: (run["info"].get("lifecycle_stage") == "deleted", str(run["info"]["run_id"])),
         default=None,
     )
+
+
+def local_id_of(run: Mapping[str, Any]) -> str:
+    """Return the local id that a run of the target carries; empty if it carries none."""
+    return next((row.get("value", "") for row in run.get("data", {}).get("tags", []) if row["key"] == RUN_ID_TAG), "")
 
 
 def quote(text: str) -> str:

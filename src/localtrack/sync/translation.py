@@ -90,8 +90,9 @@ def translate_run(
         tags[key] = _cut(state, f"tag {key!r}", value, limits.tag_value_chars, losses)
     tags[RUN_ID_TAG] = state.run_id
     tags[STORE_ID_TAG] = store_id
-    if state.user and (MLFLOW_USER_TAG in limits.refused_tags or MLFLOW_USER_TAG not in tags):
-        tags[USER_TAG] = state.user
+    user = state.user or state.tags.get(MLFLOW_USER_TAG, "")
+    if user and MLFLOW_USER_TAG not in tags:
+        tags[USER_TAG] = user
     if parent_id:
         tags[PARENT_ID_TAG] = parent_id
         if parent_id in remote_ids:
@@ -114,7 +115,7 @@ def translate_run(
     return Translation(
         state.run_id,
         name,
-        state.user or tags.get(MLFLOW_USER_TAG, ""),
+        user,
         state.start_ms,
         status,
         end_ms,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from localtrack.sync.asking import count_history, remote_metrics
 from localtrack.sync.context import PushContext
-from localtrack.sync.run_push import SentRun, choose_remote
+from localtrack.sync.run_push import SentRun, choose_remote, local_id_of
 from localtrack.sync.tracking import SEARCH_PAGE_COUNT
 from localtrack.sync.translation import RUN_ID_TAG
 
@@ -41,11 +41,6 @@ def _common_start(first: str, last: str) -> str:
     while length < min(len(first), len(last)) and first[length] == last[length] and first[length] not in "'\"\\%_":
         length += 1
     return first[:length]
-
-
-def local_id_of(run: Mapping[str, Any]) -> str:
-    """Return the local id that a run of the target carries; empty if it carries none."""
-    return next((row.get("value", "") for row in run.get("data", {}).get("tags", []) if row["key"] == RUN_ID_TAG), "")
 
 
 def read_remote_runs(context: PushContext, sent: Sequence[SentRun]) -> tuple[dict[str, dict[str, Any]], list[str]]:
