@@ -14,6 +14,7 @@ from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
 from localtrack.sync.context import PushContext
+from localtrack.sync.experiment_push import ensure_experiment
 from localtrack.sync.http import Http
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
@@ -241,54 +242,10 @@ class Push:
 
     def _ensure_experiments(self, plan: Plan, context: PushContext) -> None:
         for operation in plan.operations:
-            if not isinstance(operation, EnsureExperiment):
-                continue
-            remote = self._find_experiment(operation, context)
-            if remote is None:
-                self.target.prepare_experiment(context.tracking.http, operation.name)
-                context.tracking.create_experiment(operation.name)
-                remote = context.tracking.find_experiment(operation.name)
-                if remote is None:
-                    raise SyncError(f"The target made the experiment {operation.name!r}, and does not find it.")
-            if remote.get("lifecycle_stage") == "deleted":
-                if not self.options.does_delete:
-                    raise SyncError(
-                        f"The experiment {operation.name!r} is deleted on the target.",
-                        code=ErrorCode.EXPERIMENT_DELETED,
-                        hint="Restore it there, push with --deletions, or push to another name with --rename.",
-                    )
-                context.tracking.restore_experiment(str(remote["experiment_id"]))
-            remote_id = str(remote["experiment_id"])
-            context.experiments[operation.experiment_id] = remote_id
-            self.report.experiments[operation.name] = remote_id
-            record = {"id": operation.experiment_id, "name": operation.name, "remote": remote_id}
-            if context.ledger.state.experiments.get(operation.experiment_id) != record:
-                context.ledger.append("experiment", record)
-            self._tag_experiment(operation, remote, context)
-
-    def _find_experiment(self, operation: EnsureExperiment, context: PushContext) -> dict[str, Any] | None:
-        """Return the counterpart of an experiment; one that was pushed to before stays it when it is renamed here."""
-        known = context.ledger.state.experiments.get(operation.experiment_id)
-        if known is None or known["name"] == operation.name:
-            return context.tracking.find_experiment(operation.name)
-        remote = context.tracking.get_experiment(known["remote"])
-        if remote.get("name") == known["name"] and context.tracking.find_experiment(operation.name) is None:
-            self.target.prepare_experiment(context.tracking.http, operation.name)
-            context.tracking.rename_experiment(known["remote"], operation.name)
-        return remote
-
-    def _tag_experiment(self, operation: EnsureExperiment, remote: Mapping[str, Any], context: PushContext) -> None:
-        """Set the experiment's tags that differ."""
-        there = {row["key"]: row.get("value", "") for row in remote.get("tags", [])}
-        experiment = self.source.edits.experiments.get(operation.experiment_id)
-        wanted = dict(experiment.tags) if experiment is not None else {}
-        if "localtrack.experiment_id" not in there:
-            wanted["localtrack.experiment_id"] = operation.experiment_id
-            if experiment is not None and experiment.created_ms is not None:
-                wanted["localtrack.created_ms"] = str(experiment.created_ms)
-        for key, value in wanted.items():
-            if there.get(key) != value and key not in self.target.limits.refused_tags:
-                context.tracking.set_experiment_tag(str(remote["experiment_id"]), key, value)
+            if isinstance(operation, EnsureExperiment):
+                remote_id = ensure_experiment(context, self.target, operation)
+                context.experiments[operation.experiment_id] = remote_id
+                self.report.experiments[operation.name] = remote_id
 
     def _find_known(self, sends: Sequence[SendRun], context: PushContext) -> dict[str, dict[str, Any]]:
         """Return runs that are on the target although the ledger does not know: it was lost, or another copy sent."""

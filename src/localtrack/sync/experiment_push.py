@@ -1,0 +1,71 @@
+"""Brings experiments to the target: told by name, made where they are missing, renamed and tagged as they are here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from localtrack.errors import ErrorCode, SyncError
+from localtrack.sync.context import PushContext
+from localtrack.sync.plan import EnsureExperiment
+from localtrack.sync.target import Target
+
+EXPERIMENT_ID_TAG: Final = "localtrack.experiment_id"
+CREATED_TAG: Final = "localtrack.created_ms"
+
+
+def ensure_experiment(context: PushContext, target: Target, operation: EnsureExperiment) -> str:
+    """Return the id that an experiment has on the target, making it there if it is missing.
+
+    Raises:
+        SyncError: It is deleted there, and deletions are not to follow.
+    """
+    tracking = context.tracking
+    remote = _find(context, target, operation)
+    if remote is None:
+        target.prepare_experiment(tracking.http, operation.name)
+        tracking.create_experiment(operation.name)
+        remote = tracking.find_experiment(operation.name)
+        if remote is None:
+            raise SyncError(f"The target made the experiment {operation.name!r}, and does not find it.")
+    remote_id = str(remote["experiment_id"])
+    if remote.get("lifecycle_stage") == "deleted":
+        if not context.options.does_delete:
+            raise SyncError(
+                f"The experiment {operation.name!r} is deleted on the target.",
+                code=ErrorCode.EXPERIMENT_DELETED,
+                hint="Restore it there, push with --deletions, or push to another name with --rename.",
+            )
+        tracking.restore_experiment(remote_id)
+    record = {"id": operation.experiment_id, "name": operation.name, "remote": remote_id}
+    if context.ledger.state.experiments.get(operation.experiment_id) != record:
+        context.ledger.append("experiment", record)
+    _tag(context, operation, remote)
+    return remote_id
+
+
+def _find(context: PushContext, target: Target, operation: EnsureExperiment) -> dict[str, Any] | None:
+    """Return the counterpart of an experiment; one that was pushed to before stays it when it is renamed here."""
+    tracking = context.tracking
+    known = context.ledger.state.experiments.get(operation.experiment_id)
+    if known is None or known["name"] == operation.name:
+        return tracking.find_experiment(operation.name)
+    remote = tracking.get_experiment(known["remote"])
+    if remote.get("name") == known["name"] and tracking.find_experiment(operation.name) is None:
+        target.prepare_experiment(tracking.http, operation.name)
+        tracking.rename_experiment(known["remote"], operation.name)
+    return remote
+
+
+def _tag(context: PushContext, operation: EnsureExperiment, remote: Mapping[str, Any]) -> None:
+    """Set the experiment's tags that differ."""
+    there = {row["key"]: row.get("value", "") for row in remote.get("tags", [])}
+    experiment = context.source.edits.experiments.get(operation.experiment_id)
+    wanted = dict(experiment.tags) if experiment is not None else {}
+    if EXPERIMENT_ID_TAG not in there:
+        wanted[EXPERIMENT_ID_TAG] = operation.experiment_id
+        if experiment is not None and experiment.created_ms is not None:
+            wanted[CREATED_TAG] = str(experiment.created_ms)
+    for key, value in wanted.items():
+        if there.get(key) != value and key not in context.limits.refused_tags:
+            context.tracking.set_experiment_tag(str(remote["experiment_id"]), key, value)
