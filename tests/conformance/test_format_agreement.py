@@ -18,7 +18,7 @@ from localtrack import Store
 from localtrack.errors import LocaltrackError
 from localtrack.storage.opening import open_storage
 from localtrack.store.site import open_site
-from localtrack.types import Metric, Param, RunTag
+from localtrack.types import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
 KEYS = st.sampled_from(["loss", "acc", "a/b c.d", "größe"])
 VALUES = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1.0, float("nan")]))
@@ -50,6 +50,13 @@ STEPS_OF_A_STORE = st.lists(
         st.tuples(st.just("delete"), NAMES),
         st.tuples(st.just("restore"), NAMES),
         st.tuples(st.just("tag experiment"), NAMES, TEXTS),
+        st.tuples(st.just("read and make"), st.sampled_from(["a", "b"]), st.sampled_from(["1", "2"]), TEXTS),
+        st.tuples(st.just("model"), NAMES, TEXTS),
+        st.tuples(st.just("model tag"), st.sampled_from(["t", "u"]), st.none() | TEXTS),
+        st.tuples(st.just("model param"), st.sampled_from(["p", "q"]), TEXTS),
+        st.tuples(st.just("model metrics"), POINTS, st.booleans()),
+        st.tuples(st.just("finalize"), st.sampled_from(["READY", "FAILED"]), st.none() | TEXTS),
+        st.tuples(st.just("delete model"), st.booleans()),
         st.tuples(st.just("seal")),
         st.tuples(st.just("reopen")),
     ),
@@ -65,6 +72,7 @@ class Hand:
         self.store = self._open()
         self.run: Any = None
         self.started: list[str] = []
+        self.models: list[str] = []
 
     def _open(self) -> Store:
         # Small enough for a few dozen points to fill a log and some chunks.
@@ -153,6 +161,46 @@ class Hand:
     def _tag_experiment(self, name: str, text: str) -> None:
         self.store.set_experiment_tags(self._id(name), {"note": text})
 
+    def _read_and_make(self, name: str, digest: str, text: str) -> None:
+        if self.run is not None:
+            dataset = Dataset(name, digest, "local", text, None, text or None)
+            self.run.log_inputs([DatasetInput(dataset, (InputTag("mlflow.data.context", text),))], [f"m-{name}"])
+            self.run.log_outputs([LoggedModelOutput(f"m-{name}", int(digest)), *self.models[-1:]])
+
+    def _model(self, name: str, text: str) -> None:
+        source = None if self.run is None else self.run.run_id
+        made = self.store.create_logged_model(
+            self._id(name), None, source, {"of creation": text}, {"of creation": text}
+        )
+        self.models.append(made.model_id)
+
+    def _model_tag(self, key: str, value: str | None) -> None:
+        for model in self.models[-1:]:
+            if value is None:
+                self.store.delete_logged_model_tag(model, key)
+            else:
+                self.store.set_logged_model_tags(model, {key: value})
+
+    def _model_param(self, key: str, value: str) -> None:
+        for model in self.models[-1:]:
+            self.store.log_logged_model_params(model, {key: value})
+
+    def _model_metrics(self, points: list[Any], in_run: bool) -> None:
+        for model in self.models[-1:]:
+            metrics = [Metric(key, value, time, step, model, "iris", "1") for key, value, time, step in points]
+            if in_run and self.run is not None:
+                self.run.log_batch(metrics=metrics)
+            else:
+                self.store.log_logged_model_metrics(model, metrics)
+
+    def _finalize(self, status: str, message: str | None) -> None:
+        for model in self.models[-1:]:
+            self.store.finalize_logged_model(model, status, message)
+
+    def _delete_model(self, is_deleted: bool) -> None:
+        for model in self.models[:1]:
+            (self.store.delete_logged_model if is_deleted else self.store.restore_logged_model)(model)
+
     def _seal(self) -> None:
         self.store.seal()
 
@@ -209,7 +257,7 @@ def test_what_a_merge_leaves_is_read_alike(
         first.do(step)
     _snapshot(folder / "first", folder / "second")
     second = Hand(folder / "second")
-    second.started = list(first.started)
+    second.started, second.models = list(first.started), list(first.models)
     for hand, steps in ((first, here), (second, there)):
         for step in steps:
             hand.do(step)

@@ -24,7 +24,7 @@ from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.packing.pack_files import drop_folders
 from localtrack.store.site import open_site
-from localtrack.types import ViewType
+from localtrack.types import LoggedModel, ViewType
 
 LOG_POINTS_BYTES = 1_100
 """A header, the first tags and some points: then chunks begin."""
@@ -92,6 +92,9 @@ class Place:
         for run in self.runs:
             run._writer.forget_after_fork()
         self.runs.clear()
+        for writer in self.store._models._writers.values():
+            writer.forget_after_fork()
+        self.store._models._writers.clear()
         self.store._catalog._log.forget_after_fork()
         self.store._runs.inbox._log.forget_after_fork()
         self.store = open_store(self.root, self.clock)
@@ -100,6 +103,9 @@ class Place:
         views = {None: ViewType.ALL, True: ViewType.DELETED_ONLY, False: ViewType.ACTIVE_ONLY}
         rows = self.store.search_runs(max_results=None, run_view_type=views[is_deleted])
         return sorted(row.info.run_id for row in rows)
+
+    def model_ids(self) -> list[str]:
+        return sorted(model.model_id for model in self.store.list_logged_models(view_type=ViewType.ALL))
 
     def experiment_ids(self, *, is_deleted: bool) -> list[str]:
         view = ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY
@@ -114,6 +120,7 @@ class World:
         self.places: list[Place] = []
         self.points: dict[str, set[Point]] = defaultdict(set)
         self.said: set[Said] = set()
+        self.models: set[str] = set()
         self.artifacts: dict[tuple[str, str], set[bytes]] = defaultdict(set)
         self.removed_points: dict[str, set[Point]] = defaultdict(set)
         self.removed_said: set[Said] = set()
@@ -199,7 +206,8 @@ def said_in(root: Path) -> set[Said]:
     for path in root.rglob("*.jsonl"):
         lines = path.read_bytes().split(b"\n")[:-1]
         records = [json.loads(line) for line in lines]
-        run_id = records[0][1].get("run", "") if records else ""
+        header = records[0][1] if records else {}
+        run_id = header.get("run", header.get("model", ""))
         for record in records:
             said.update(_said(run_id, record))
     return said
@@ -217,8 +225,16 @@ def _said(run_id: str, record: list[Any]) -> Iterable[Said]:
             for name, field_name in (("param", "params"), ("tag", "tags"))
             for key, value in payload.get(field_name, {}).items()
         ]
-    if kind == "runs":
-        return [(run, "runs", payload["op"], "") for run in payload["runs"]]
+    if kind in ("runs", "models"):
+        return [(id_, kind, payload["op"], "") for id_ in payload[kind]]
+    if kind == "dataset":
+        return [(run_id, kind, payload["name"], payload["digest"])]
+    if kind in ("input", "output"):
+        return [(run_id, kind, payload["model"], payload.get("step"))]
+    if kind == "metric":
+        return [(run_id, kind, payload["key"], payload["value"])]
+    if kind == "model":
+        return [(run_id, kind, payload["name"], payload["source_run"])]
     if kind == "experiment" and payload["op"] == "tagged":
         return [(payload["id"], "tagged", key, value) for key, value in payload["tags"].items()]
     if kind == "experiment":
@@ -251,8 +267,17 @@ def dump(store: Store) -> dict[str, Any]:
             "metrics": {key: [repr(v) for v in summary] for key, summary in sorted(row.metrics.items())},
             "points": [[*point[:3], repr(point[3])] for point in history(store, info.run_id)],
             "artifacts": artifacts(store, info.run_id),
+            "links": [repr(row.datasets), repr(row.model_inputs), repr(row.model_outputs)],
         }
-    return {"experiments": experiments, "runs": runs}
+    listed = store.list_logged_models(view_type=ViewType.ALL)
+    return {"experiments": experiments, "runs": runs, "models": {model.model_id: _said_of(model) for model in listed}}
+
+
+def _said_of(model: LoggedModel) -> dict[str, Any]:
+    """Return all that a store says of a logged model but for where it lies."""
+    mappings = {name: dict(sorted(getattr(model, name).items())) for name in ("params", "tags")}
+    said = {name: repr(getattr(model, name)) for name in LoggedModel.__slots__ if name != "artifact_location"}
+    return said | mappings
 
 
 def artifacts(store: Store, run_id: str, path: str = "") -> dict[str, bytes]:

@@ -33,7 +33,7 @@ from tests.property.merge_world import (
 
 from localtrack.api.run import ActiveRun
 from localtrack.errors import InvalidInputError
-from localtrack.types import Metric, Param, RunTag
+from localtrack.types import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, RunTag
 
 MAX_PLACES_COUNT = 4
 NAMES = ["a", "b", "/Shared/c"]
@@ -245,6 +245,69 @@ class Copies(RuleBasedStateMachine):
             at.store.restore_run(run_id)
             self.world.said.add((run_id, "runs", "restored", ""))
 
+    # -- data sets and logged models
+
+    @rule(place=index, which=index, name=st.sampled_from("ab"), is_made=st.booleans())
+    def link(self, place: int, which: int, name: str, is_made: bool) -> None:
+        at = self.place(place)
+        run = self.run(at, which)
+        if run is None:
+            return
+        number = self.world.number()
+        dataset = Dataset(name, str(number % 3), "local", str(number))
+        run.log_inputs([DatasetInput(dataset)], [f"m-{number}"])
+        self.world.said |= {(run.run_id, "dataset", name, dataset.digest), (run.run_id, "input", f"m-{number}", None)}
+        if is_made:
+            run.log_outputs([LoggedModelOutput(f"m-{number}", number)])
+            self.world.said.add((run.run_id, "output", f"m-{number}", number))
+
+    @rule(place=index, which=index, name=st.sampled_from(["net", "tree"]))
+    def make_model(self, place: int, which: int, name: str) -> None:
+        at = self.place(place)
+        run = self.run(at, which)
+        if run is None:
+            return
+        number = str(self.world.number())
+        tags, params = {"made": number}, {"of": number}
+        # A run may be in a deleted experiment; Default never is.
+        made = at.store.create_logged_model("0", name, run.run_id, tags, params).model_id
+        self.world.models.add(made)
+        self.world.said |= {
+            (made, "model", name, run.run_id),
+            (made, "tag", "made", number),
+            (made, "param", "of", number),
+        }
+
+    @rule(place=index, which=index, what=st.sampled_from(["tag", "untag", "param", "metric", "status", "life"]))
+    def change_model(self, place: int, which: int, what: str) -> None:
+        at = self.place(place)
+        ids = at.model_ids()
+        if not ids:
+            return
+        model, number, store = pick(ids, which), self.world.number(), at.store
+        known = store.get_logged_model(model, allow_deleted=True)
+        if what == "tag":
+            store.set_logged_model_tags(model, {"state": number})
+            self.world.said.add((model, "tag", "state", str(number)))
+        elif what == "untag" and "state" in known.tags:
+            store.delete_logged_model_tag(model, "state")
+            self.world.said.add((model, "tag", "state", None))
+        elif what == "param" and "late" not in known.params:
+            store.log_logged_model_params(model, {"late": number})
+            self.world.said.add((model, "param", "late", str(number)))
+        elif what == "metric":
+            store.log_logged_model_metrics(model, [Metric("acc", float(number), 1, 1)])
+            self.world.said.add((model, "metric", "acc", float(number)))
+        elif what == "status":
+            store.finalize_logged_model(model, "READY" if number % 2 else "FAILED")
+            self.world.said.add((model, "info", "status", "READY" if number % 2 else "FAILED"))
+        elif what == "life" and known.lifecycle_stage == "active":
+            store.delete_logged_model(model)
+            self.world.said.add((model, "models", "deleted", ""))
+        elif what == "life":
+            store.restore_logged_model(model)
+            self.world.said.add((model, "models", "restored", ""))
+
     # -- machines
 
     @rule(place=index, offset=offset_ms, is_dead=st.booleans())
@@ -330,6 +393,7 @@ class Copies(RuleBasedStateMachine):
             assert run is None or len(found) == len(run["points"]), "a point is there twice"
             assert run is not None or run_id in world.removed_runs, "a run is gone"
         assert answers["runs"].keys() <= world.points.keys(), "a run that nobody started"
+        assert answers["models"].keys() == world.models, "a model is gone, or one that nobody made"
         self.check_artifacts(records, answers)
 
     def check_artifacts(self, records: dict[tuple[str, str], list[str]], answers: dict[str, Any]) -> None:

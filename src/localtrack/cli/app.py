@@ -22,6 +22,7 @@ from localtrack.cli.commands.import_runs import import_command
 from localtrack.cli.commands.init import init
 from localtrack.cli.commands.lifecycle import delete, end, restore
 from localtrack.cli.commands.merge import merge
+from localtrack.cli.commands.models import models
 from localtrack.cli.commands.pack import pack, unpack
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
@@ -97,6 +98,7 @@ for command in (
     compare,
     sql,
     experiments,
+    models,
     merge,
     import_command,
     sync,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.types import CheckFinding, Experiment, FileInfo, Finding, Liveness, MetricSummary, RunRow
+from localtrack.types import CheckFinding, Experiment, FileInfo, Finding, Liveness, LoggedModel, MetricSummary, RunRow
 
 if TYPE_CHECKING:
     from localtrack.query.comparison import Comparison
@@ -17,7 +17,8 @@ FIELDS: Final[dict[str, str]] = {
     "init": "store, store_id, created",
     "runs": (
         "run_id, run_name, experiment_id, experiment_name, user, status, liveness, silent_since_ms, start_time_ms, "
-        "end_time_ms, duration_ms, lifecycle_stage, artifact_uri, params, tags, metrics, datasets"
+        "end_time_ms, duration_ms, lifecycle_stage, artifact_uri, params, tags, metrics, datasets, "
+        "model_inputs, model_outputs"
     ),
     "show": "the fields of runs, and artifacts, findings",
     "history": "key, step, timestamp_ms, value",
@@ -25,6 +26,10 @@ FIELDS: Final[dict[str, str]] = {
     "sql": "the columns of the query",
     "experiments": (
         "experiment_id, name, lifecycle_stage, creation_time_ms, last_update_time_ms, artifact_location, tags"
+    ),
+    "models": (
+        "model_id, name, experiment_id, status, status_message, model_type, source_run_id, creation_time_ms, "
+        "last_update_time_ms, lifecycle_stage, artifact_location, params, tags, model_metrics"
     ),
     "merge": "destination, sources",
     "import": (
@@ -54,7 +59,9 @@ FIELDS: Final[dict[str, str]] = {
 }
 """Fields of each command's document, in order."""
 
-LISTS: Final = frozenset({"runs", "history", "sql", "experiments", "delete", "restore", "end", "drain", "unlock"})
+LISTS: Final = frozenset(
+    {"runs", "history", "sql", "experiments", "models", "delete", "restore", "end", "drain", "unlock"}
+)
 """Commands that print one document a line."""
 
 PARTS: Final[dict[str, str]] = {
@@ -71,6 +78,8 @@ PARTS: Final[dict[str, str]] = {
     "findings[]": "key, what, code, severity, invariant, remedy",
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",
+    "model_outputs[]": "model_id, step",
+    "model_metrics[]": "key, value, step, timestamp_ms, run_id, dataset_name, dataset_digest",
     "checks[]": "name, verdict, text, figures",
     "compared_runs[]": "run_id, run_name, experiment_id, status",
     "differing_params[]": "key, values (by run id)",
@@ -113,6 +122,39 @@ def run_document(
                 "source": i.dataset.source,
             }
             for i in row.datasets
+        ],
+        "model_inputs": [model.model_id for model in row.model_inputs],
+        "model_outputs": [output.to_dictionary() for output in row.model_outputs],
+    }
+
+
+def model_document(model: LoggedModel) -> dict[str, Any]:
+    """Return a logged model as a line of `localtrack models --json`."""
+    return {
+        "model_id": model.model_id,
+        "name": model.name,
+        "experiment_id": model.experiment_id,
+        "status": model.status.value,
+        "status_message": model.status_message,
+        "model_type": model.model_type,
+        "source_run_id": model.source_run_id,
+        "creation_time_ms": model.creation_timestamp,
+        "last_update_time_ms": model.last_updated_timestamp,
+        "lifecycle_stage": model.lifecycle_stage,
+        "artifact_location": model.artifact_location,
+        "params": dict(model.params),
+        "tags": dict(model.tags),
+        "model_metrics": [
+            {
+                "key": metric.key,
+                "value": metric.value,
+                "step": metric.step,
+                "timestamp_ms": metric.timestamp,
+                "run_id": metric.run_id,
+                "dataset_name": metric.dataset_name,
+                "dataset_digest": metric.dataset_digest,
+            }
+            for metric in model.metrics
         ],
     }
 

@@ -41,6 +41,7 @@ def run_page(
     yield from _texts("Params", report.row.params, width)
     yield from _metrics(report.row, width)
     yield from _texts("Tags", report.row.tags, width)
+    yield from _links(report.row, width)
     if artifacts:
         yield from ("", "Artifacts")
         columns = [Column("PATH", can_be_cut=True), Column("SIZE", is_number=True)]
@@ -85,6 +86,26 @@ def _metrics(row: RunRow, width: int | None) -> Iterator[str]:
         for key, m in sorted(row.metrics.items())
     ]
     yield from format_table(columns, rows, width=width, indent=_INDENT)
+
+
+def _links(row: RunRow, width: int | None) -> Iterator[str]:
+    """Yield what the run reads and makes."""
+    if row.datasets:
+        yield from ("", "Data sets")
+        columns = [
+            Column("NAME", can_be_cut=True),
+            Column("DIGEST"),
+            Column("CONTEXT"),
+            Column("SOURCE", can_be_cut=True),
+        ]
+        rows = [[i.dataset.name, i.dataset.digest, i.context or "", i.dataset.source] for i in row.datasets]
+        yield from format_table(columns, rows, width=width, indent=_INDENT)
+    if row.model_inputs or row.model_outputs:
+        yield from ("", "Logged models")
+        columns = [Column("MODEL ID"), Column("USE"), Column("STEP", is_number=True)]
+        rows = [[model.model_id, "read", ""] for model in row.model_inputs]
+        rows += [[output.model_id, "made", str(output.step)] for output in row.model_outputs]
+        yield from format_table(columns, rows, width=width, indent=_INDENT)
 
 
 def _texts(title: str, values: Mapping[str, str], width: int | None) -> Iterator[str]:

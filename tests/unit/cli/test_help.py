@@ -112,6 +112,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["compare", "GOOD", "DEAD"],
         ["sql", 'SELECT 1 AS "the columns of the query"'],
         ["experiments"],
+        ["models"],
         ["merge", "STORE", "STORE"],
         ["seal"],
         ["pack"],
@@ -133,6 +134,8 @@ def test_the_documents_have_the_fields_that_are_documented(place: Place, invoke:
     name = arguments[0]
     with Store.open("spooled", spool="spool") as spooled, spooled.start_run(context=False):
         pass
+    with Store.open(place.path) as there:
+        there.create_logged_model(name="net")
     places = {"SPOOL": "spool", "GOOD": place.ids.good, "DEAD": place.ids.dead, "STORE": str(place.path)}
     store = [] if name in ("merge", "doctor", "drain", "version", "help") else ["--store", str(place.path)]
     answer = invoke(*(places.get(a, a) for a in arguments), *store, "--json")
