@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from localtrack.api import environment
+from localtrack.api.active_model import note_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,8 @@ def push(run: ActiveRun, store: Store) -> None:
     """Make a run the active one of the calling thread."""
     _register()
     entry = Active(run, store, os.getpid(), environment.run_id())
+    if environment.active_model_id() is not None:
+        note_use()
     for other in list(_open):
         if other.run.is_ended:
             _forget(other)

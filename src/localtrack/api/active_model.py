@@ -17,6 +17,8 @@ class _ThreadModel(threading.local):
 
 
 _thread = _ThreadModel()
+uses_count = 0
+"""How often something made metrics belong to models in this process: while it is 0, logging one looks no further."""
 
 
 class ActiveModel(LoggedModel):
@@ -27,6 +29,7 @@ class ActiveModel(LoggedModel):
 
     def __init__(self, model: LoggedModel) -> None:
         super().__init__(**{field.name: getattr(model, field.name) for field in fields(LoggedModel)})
+        note_use()
         object.__setattr__(self, "_before", _thread.model_id)
         _thread.model_id = model.model_id
 
@@ -37,6 +40,12 @@ class ActiveModel(LoggedModel):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _thread.model_id = self._before  # type: ignore[attr-defined]  # set around the frozen fields
+
+
+def note_use() -> None:
+    """Say that metrics may belong to models from now on: a model is active, or a run has made one."""
+    global uses_count
+    uses_count += 1
 
 
 def get_active_model_id() -> str | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localtrack.api.active_model import get_active_model_id
+from localtrack.api import active_model
 from localtrack.api.fluent import run_to_log_to
+
+if TYPE_CHECKING:
+    from localtrack.api.run import ActiveRun
 
 
 class RunOperations:
@@ -49,12 +52,11 @@ def log_metric(
         StorageError: It could not be written. Logging it again later is safe.
     """
     run = run_to_log_to(run_id)
-    model_id = model_id or get_active_model_id()
     # As in MLflow, a time of 0 is none.
-    if model_id is None and dataset is None and not run.has_model_outputs:
+    if model_id is None and dataset is None and not active_model.uses_count:
         run.log_metric(key, value, step, timestamp or None)
     else:
-        run.log_linked({key: value}, step, timestamp or None, model_id=model_id, dataset=dataset)
+        _log_linked(run, {key: value}, step, timestamp or None, model_id, dataset)
     return RunOperations() if synchronous is False else None
 
 
@@ -69,11 +71,10 @@ def log_metrics(
 ) -> RunOperations | None:
     """Log one point of each of several metrics, with one step and time: all of them, or, if one is refused, none."""
     run = run_to_log_to(run_id)
-    model_id = model_id or get_active_model_id()
-    if model_id is None and dataset is None and not run.has_model_outputs:
+    if model_id is None and dataset is None and not active_model.uses_count:
         run.log_metrics(metrics, step, timestamp or None)
     else:
-        run.log_linked(metrics, step, timestamp or None, model_id=model_id, dataset=dataset)
+        _log_linked(run, metrics, step, timestamp or None, model_id, dataset)
     return RunOperations() if synchronous is False else None
 
 
@@ -182,3 +183,18 @@ def flush_async_logging() -> None:
     from localtrack.api.fluent_store import flush
 
     flush()
+
+
+def _log_linked(
+    run: ActiveRun,
+    metrics: Mapping[str, float],
+    step: int | None,
+    timestamp: int | None,
+    model_id: str | None,
+    dataset: Any,
+) -> None:
+    model_id = model_id or active_model.get_active_model_id()
+    if model_id is None and dataset is None and not run.has_model_outputs:
+        run.log_metrics(metrics, step, timestamp)
+    else:
+        run.log_linked(metrics, step, timestamp, model_id=model_id, dataset=dataset)

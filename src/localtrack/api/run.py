@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from localtrack import reporting
 from localtrack.api import environment
+from localtrack.api.active_model import note_use
 from localtrack.api.run_links import RunLinks
 from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
 from localtrack.format.names import (
@@ -55,6 +56,8 @@ class ActiveRun(RunLinks):
         if on_error == "raise":
             # Nothing has to be done around the writer's own method then, and a call less is 5 % of the hottest path.
             self.log_metric = writer.log_point  # type: ignore[method-assign]
+        if writer.model_outputs:  # of a run that is resumed
+            note_use()
         self.run_id = writer.run_id
         self.experiment_id = writer.experiment.experiment_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from localtrack.api.active_model import note_use
 from localtrack.types import LoggedModelOutput, Metric, RunInputs, RunOutputs
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class RunLinks:
         from localtrack.api.store_models import checked_outputs
 
         outputs = checked_outputs(models)
+        note_use()
         self._do(lambda: self._writer.log_outputs(outputs))
 
     def log_linked(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.api.dataset_inputs import encode_dataset_input
 from localtrack.api.pages import LoggedModelPage
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
-from localtrack.format.modellog import ModelMetric
 from localtrack.format.names import validate_key, validate_value
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
 from localtrack.storage.base import Storage
@@ -17,6 +15,9 @@ from localtrack.store.models import Models
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.runs import Runs
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Finding, LoggedModel, LoggedModelStatus, ViewType
+
+if TYPE_CHECKING:
+    from localtrack.format.modellog import ModelMetric
 
 MAX_VALUE_CHARS: Final = 1_000_000
 """Of a param or tag of a logged model. MLflow knows no limit; a longer text belongs into an artifact."""
@@ -253,6 +254,8 @@ def checked_inputs(
     datasets: Iterable[Any] | None, models: Iterable[Any] | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the payloads of data sets and the ids of models that a run read, else raise `InvalidInputError`."""
+    from localtrack.api.dataset_inputs import encode_dataset_input
+
     payloads = [encode_dataset_input(dataset_input) for dataset_input in datasets or ()]
     return payloads, [_model_id_of(model) for model in models or ()]
 
@@ -264,6 +267,8 @@ def checked_outputs(models: Iterable[Any]) -> list[tuple[str, int]]:
 
 def checked_model_metric(metric: Any) -> ModelMetric:
     """Return a metric of a logged model as its log has it, else raise `InvalidInputError`."""
+    from localtrack.format.modellog import ModelMetric
+
     dataset = getattr(metric, "dataset_name", None), getattr(metric, "dataset_digest", None)
     if dataset.count(None) == 1:
         raise InvalidInputError("Both dataset_name and dataset_digest must be provided if one is provided")

@@ -7,21 +7,24 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack import reporting
 from localtrack.errors import ErrorCode, FormatError, InvalidInputError, NotFoundError, StorageError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_model_id, parse_model_id
-from localtrack.format.layout import ARTIFACTS, model_folder
-from localtrack.format.modellog import ModelMetric, ModelState
+from localtrack.format.layout import ARTIFACTS, MODELS, model_folder
 from localtrack.store.catalog import Catalog, require_active
-from localtrack.store.model_reading import ModelReading, list_model_folders, read_model_folder
-from localtrack.store.model_writer import ModelWriter
+from localtrack.store.folder_reading import list_folders
 from localtrack.store.runs import document_of
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding, LoggedModel, LoggedModelMetric, LoggedModelStatus
+
+if TYPE_CHECKING:  # a process that has nothing to do with models starts without these
+    from localtrack.format.modellog import ModelMetric, ModelState
+    from localtrack.store.model_reading import ModelReading
+    from localtrack.store.model_writer import ModelWriter
 
 MAX_OPEN_COUNT: Final = 32
 """How many models this process keeps a log open of, so that one after the other may be changed without a file each."""
@@ -62,6 +65,8 @@ class Models:
 
         Durability: the model is handed to the operating system on return, with its params and tags, in one write.
         """
+        from localtrack.store.model_writer import ModelWriter
+
         self._site.require_open()
         require_active(experiment, error=InvalidInputError)
         now_ms = self._site.clock()
@@ -133,6 +138,8 @@ class Models:
         self._lock = threading.Lock()
 
     def _open(self, model_id: str) -> ModelWriter:
+        from localtrack.store.model_writer import ModelWriter
+
         state = self.read(model_id).state
         document = _document_in(state)
         ensure_experiment_file(self._site.storage, document)
@@ -182,9 +189,11 @@ class Models:
 
     def iterate(self, findings: list[Finding], *, experiment_ids: set[str] | None = None) -> Iterator[ModelReading]:
         """Yield every logged model that can be read, by folder; what cannot is added to `findings`."""
+        from localtrack.store.model_reading import read_model_folder
+
         edits = self._catalog.read()
         adopted: dict[str, ExperimentDocument] = {}
-        for folder in list_model_folders(self._site.storage):
+        for folder in list_folders(self._site.storage, MODELS):
             reading = read_model_folder(self._site.storage, folder)
             if reading is None:
                 continue
@@ -207,9 +216,11 @@ class Models:
 
     def documents(self) -> Iterator[ExperimentDocument]:
         """Yield the experiment that each model folder names. Folders that were looked into before cost nothing."""
-        for folder in list_model_folders(self._site.storage):
+        for folder in list_folders(self._site.storage, MODELS):
             document = self._documents.get(folder)
             if document is None:
+                from localtrack.store.model_reading import read_model_folder
+
                 reading = read_model_folder(self._site.storage, folder)
                 if reading is None or not reading.has_logs:
                     continue
@@ -217,6 +228,8 @@ class Models:
             yield document
 
     def _look(self, model_id: str) -> ModelReading | None:
+        from localtrack.store.model_reading import read_model_folder
+
         return read_model_folder(self._site.storage, model_folder(model_id))
 
 
