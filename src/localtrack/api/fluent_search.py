@@ -95,8 +95,7 @@ def search_runs(
             first.what,
             first.key,
         )
-    if max_results is not None:
-        del page[max_results:]
+    page = page.first(max_results)
     return page.to_pandas() if output_format == "pandas" else [row.to_run() for row in page]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, SupportsIndex, overload
 
 from localtrack.types import Experiment, Finding, LoggedModel, RunRow
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from localtrack.query.index_snapshot import IndexSnapshot
 
 
 class ExperimentPage(list[Experiment]):
@@ -74,35 +76,94 @@ class LoggedModelPage(list[LoggedModel]):
         return table_to_polars(self.to_arrow())
 
 
-class RunPage(list[RunRow]):
-    """Runs that match a search, in order."""
+class RunPage(Sequence[RunRow]):
+    """Runs that match a search, in order. Compares equal to a list of the same runs.
+
+    Args:
+        rows: The runs.
+        token: Of the next page.
+        findings: What was damaged.
+        snapshot: Instead of rows: where they come from, as they are asked for.
+        numbers: Their numbers in the snapshot.
+    """
 
     def __init__(
-        self, rows: Iterable[RunRow] = (), *, token: str | None = None, findings: Iterable[Finding] = ()
+        self,
+        rows: Iterable[RunRow] = (),
+        *,
+        token: str | None = None,
+        findings: Iterable[Finding] = (),
+        snapshot: IndexSnapshot | None = None,
+        numbers: Sequence[int] = (),
     ) -> None:
-        super().__init__(rows)
         self.token = token
         """Give it to the next search as `page_token`; None on the last page."""
         self.findings = list(findings)
         """What was damaged, and so is missing or incomplete in the answer."""
+        self._snapshot = snapshot
+        self._numbers = numbers
+        self._rows: list[RunRow] | None = list(rows) if snapshot is None else None
+
+    @property
+    def rows(self) -> list[RunRow]:
+        """The runs as a list."""
+        if self._rows is None:
+            assert self._snapshot is not None
+            self._rows = self._snapshot.rows(self._numbers)
+        return self._rows
+
+    def first(self, count: int | None) -> RunPage:
+        """Return a page of the first runs; None for all."""
+        if count is None or count >= len(self):
+            return self
+        if self._snapshot is None:
+            return RunPage(self.rows[:count], findings=self.findings)
+        return RunPage(findings=self.findings, snapshot=self._snapshot, numbers=self._numbers[:count])
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> RunRow: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[RunRow]: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> RunRow | list[RunRow]:
+        return self.rows[place]
+
+    def __len__(self) -> int:
+        return len(self._numbers) if self._rows is None else len(self._rows)
+
+    def __iter__(self) -> Iterator[RunRow]:
+        return iter(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        return self.rows == (other.rows if isinstance(other, RunPage) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __repr__(self) -> str:
+        return repr(self.rows)
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table.
 
         Run_id, experiment_id, status, artifact_uri, start_time, end_time, `metrics.*`, `params.*`, `tags.*`.
         """
+        if self._snapshot is not None and self._snapshot.prefers_columns(len(self)):
+            return self._snapshot.to_arrow(self._numbers)
         from localtrack.query.frames import to_arrow
 
         return to_arrow(self)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as the data frame that `mlflow.search_runs` gives."""
+        if len(self) and self._snapshot is not None and self._snapshot.prefers_columns(len(self)):
+            return self._snapshot.to_pandas(self._numbers)
         from localtrack.query.frames import to_pandas
 
         return to_pandas(self)
 
     def to_polars(self) -> pl.DataFrame:
         """Return the rows as a Polars frame with the columns of `to_arrow`."""
-        from localtrack.query.frames import to_polars
+        from localtrack.query.frame import table_to_polars
 
-        return to_polars(self)
+        return table_to_polars(self.to_arrow())

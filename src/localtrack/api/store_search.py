@@ -34,6 +34,9 @@ COMPACT_EVERY: Final = 256
 COMPACT_FROM: Final = 64
 """So many files in the inbox are cleared by whoever leaves."""
 
+READ_AT_ONCE: Final = 1_000
+"""A page of at most so many runs is read with the search; of a longer one each run, or column, when it is asked for."""
+
 
 class SearchCalls(ExperimentCalls):
     """What a `Store` offers for finding runs."""
@@ -77,13 +80,14 @@ class SearchCalls(ExperimentCalls):
             InvalidInputError: The filter or another argument cannot be read.
         """
         from localtrack.query.index_snapshot import IndexSnapshot
-        from localtrack.query.search import search_runs
+        from localtrack.query.search import select_page
 
         wanted = self.experiment_ids_of(experiment_ids, experiment_names)
 
         def ask(view: IndexView) -> RunPage:
-            page = search_runs(
-                IndexSnapshot(view),
+            snapshot = IndexSnapshot(view, on_damage=self._index.distrust)
+            numbers, token = select_page(
+                snapshot,
                 filter_string=filter_string,
                 order_by=order_by,
                 max_results=max_results,
@@ -91,7 +95,10 @@ class SearchCalls(ExperimentCalls):
                 view_type=run_view_type,
                 now_ms=self.clock(),
             )
-            return RunPage(page, token=page.token, findings=view.findings)
+            page = RunPage(token=token, findings=view.findings, snapshot=snapshot, numbers=numbers)
+            if len(numbers) <= READ_AT_ONCE:
+                _ = page.rows
+            return page
 
         return self._index.answer(ask, wanted)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from localtrack.cli.commands.check import check
+from localtrack.cli.commands.compact import compact
 from localtrack.cli.commands.compare import compare
 from localtrack.cli.commands.doctor import doctor
 from localtrack.cli.commands.drain import drain
@@ -103,6 +104,7 @@ for command in (
     import_command,
     sync,
     seal,
+    compact,
     pack,
     unpack,
     check,

@@ -43,6 +43,7 @@ FIELDS: Final[dict[str, str]] = {
         "left_out, notes, points_sent, artifacts_sent, requests, sent_bytes, duration_s, plan"
     ),
     "seal": "sealed_count",
+    "compact": "runs_written, runs_count, segments_count, bytes_count, notices_removed",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
     "pack": "store, is_dry_run, runs_count, packs_written, files_removed, bytes_before, bytes_after, left",
     "unpack": "store, runs_count, files_written, packs_removed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from localtrack.errors import DamagedIndexError
 from localtrack.query.compile import Statement
@@ -14,7 +14,11 @@ from localtrack.store.index.view import IndexView
 from localtrack.types import Finding, RunRow
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+
+_COLUMNS_PAY: Final = 8
+"""From this part of all runs on, reading whole columns is less work than reading whole rows."""
 
 
 class IndexSnapshot:
@@ -61,6 +65,24 @@ class IndexSnapshot:
         """See `RunSnapshot.rows`."""
         with self._damage_told():
             return [self.view.row(number) for number in numbers]
+
+    def to_arrow(self, numbers: Sequence[int]) -> pa.Table:
+        """Return the runs of these numbers as `frames.to_arrow` does."""
+        from localtrack.query.index_frames import view_to_arrow
+
+        with self._damage_told():
+            return view_to_arrow(self.view, numbers)
+
+    def to_pandas(self, numbers: Sequence[int]) -> pd.DataFrame:
+        """Return the runs of these numbers, of which there is at least one, as `frames.to_pandas` does."""
+        from localtrack.query.index_frames import view_to_pandas
+
+        with self._damage_told():
+            return view_to_pandas(self.view, numbers)
+
+    def prefers_columns(self, count: int) -> bool:
+        """Return whether so many runs become a table sooner by their columns than row by row."""
+        return count >= max(1, self.view.rows_count // _COLUMNS_PAY)
 
     @contextlib.contextmanager
     def _damage_told(self) -> Iterator[None]:

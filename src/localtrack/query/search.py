@@ -54,6 +54,30 @@ def search_runs(
     Raises:
         InvalidInputError: An argument cannot be read.
     """
+    snapshot = RowSnapshot(runs, experiment_names=experiment_names) if isinstance(runs, Iterable) else runs
+    numbers, token = select_page(
+        snapshot,
+        filter_string=filter_string,
+        order_by=order_by,
+        max_results=max_results,
+        page_token=page_token,
+        view_type=view_type,
+        now_ms=now_ms,
+    )
+    return Page(snapshot.rows(numbers), token)
+
+
+def select_page(
+    snapshot: RunSnapshot,
+    *,
+    filter_string: str | None = "",
+    order_by: Iterable[str] | None = (),
+    max_results: int | None = DEFAULT_MAX_RESULTS,
+    page_token: str | bytes | None = None,
+    view_type: int = ViewType.ACTIVE_ONLY,
+    now_ms: int | None = None,
+) -> tuple[Sequence[int], str | None]:
+    """Return the numbers of the runs on a page, in order, and the token of the next one. See `search_runs`."""
     validate_max_results(max_results)
     stages = parse_view_type(view_type)
     expression = parse_filter(filter_string, RUNS, now_ms=now_ms)
@@ -62,9 +86,7 @@ def search_runs(
     named = {key.field for key in order}
     order += tuple(key for key in (_LATEST_FIRST, _BY_RUN_ID) if key.field not in named)
     statement = compile_search(RUNS, expression, order, stages=stages, limit=one_more(max_results), offset=offset)
-    snapshot = RowSnapshot(runs, experiment_names=experiment_names) if isinstance(runs, Iterable) else runs
-    numbers, token = cut_numbers(snapshot.select(statement), max_results=max_results, offset=offset)
-    return Page(snapshot.rows(numbers), token)
+    return cut_numbers(snapshot.select(statement), max_results=max_results, offset=offset)
 
 
 def parse_view_type(view_type: int) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def _write(index: RunIndex) -> CompactReport:
         watched={run.folder: run.is_noticed for run in index.unsettled()},
     )
     if index.is_marked:
-        _mark_inbox(index.storage, manifest.token)
+        mark_inbox(index.storage, manifest.token)
     data = encode_manifest(manifest)
     put_file(home, MANIFEST, data)
     removed_count = _clean(index, manifest)
@@ -143,7 +143,7 @@ def _write(index: RunIndex) -> CompactReport:
 
 
 def _content(parts: list[Part], settled: list[LiveRun], index: RunIndex) -> Content:
-    delta = content_of_runs(rows_of(settled), findings_of(settled))
+    delta = content_of_runs(rows_of(settled), findings_of(settled), beside=[part.segment for part in index.parts])
     if not parts:
         return delta
     segments = [part.segment for part in parts]
@@ -182,7 +182,8 @@ def _is_forsaken(storage: Storage, key: str, file: InboxFile) -> bool:
         return False
 
 
-def _mark_inbox(storage: Storage, token: str) -> None:
+def mark_inbox(storage: Storage, token: str) -> None:
+    """Put the file in the inbox by which its keeper sees that nobody emptied it; remove those of older indexes."""
     marker = marker_name(token)
     names = storage.names(INBOX)
     if marker not in names:

@@ -396,7 +396,12 @@ class RunIndex:
         if len(settled) < _FLUSH_COUNT:
             return
         home = MemoryHome()
-        self._add_private(home, write_segment(home, content_of_runs(rows_of(settled), findings_of(settled))))
+        self._add_private(
+            home,
+            write_segment(
+                home, content_of_runs(rows_of(settled), findings_of(settled), beside=[p.segment for p in self.parts])
+            ),
+        )
         self.drop(settled)
         private = [part for part in self.parts if part.is_private]
         merged = private[-merge_count([part.rows_count for part in private[:-1]], private[-1].rows_count) - 1 :]

@@ -67,12 +67,11 @@ class SearchIndex:
             experiment_ids: Only runs of these experiments are shown; None for all.
         """
         for _ in range(_TRIES):
-            view = self.view(experiment_ids)
             try:
-                return ask(view)
+                return ask(self._view(experiment_ids))
             except DamagedIndexError as error:
                 self.distrust(error)
-        return ask(self.view(experiment_ids))
+        return ask(self._view(experiment_ids))
 
     def distrust(self, error: DamagedIndexError) -> None:
         """Leave the index on disk aside: a file of it is damaged."""
@@ -85,6 +84,9 @@ class SearchIndex:
         Args:
             experiment_ids: Only runs of these experiments are shown; None for all.
         """
+        return self.answer(lambda view: view, experiment_ids)
+
+    def _view(self, experiment_ids: Collection[str] | None) -> IndexView:
         wanted = None if experiment_ids is None else frozenset(experiment_ids)
         with self._index.lock:
             edits = self._refresh()

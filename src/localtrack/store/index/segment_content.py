@@ -22,16 +22,26 @@ _DICTIONARY_GROWTH: Final = 16
 """When a segment has so many times the runs that its dictionary was taken from, another one is chosen."""
 
 
-def content_of_runs(runs: Iterable[tuple[RunState, Folds]], findings: Mapping[str, Sequence[Finding]]) -> Content:
+def content_of_runs(
+    runs: Iterable[tuple[RunState, Folds]],
+    findings: Mapping[str, Sequence[Finding]],
+    *,
+    beside: Sequence[Segment] = (),
+) -> Content:
     """Return the content of a segment of these runs.
 
     Args:
         runs: The runs, each once.
         findings: What is wrong with them, by run id.
+        beside: Segments that it may be merged with: with the same dictionary their rows need not be compressed anew.
     """
     ordered = sorted(runs, key=lambda run: (not is_plain_id(run[0].run_id), run[0].run_id))
     states = [state for state, _ in ordered]
     rows = [encode_index_row(state, folds) for state, folds in ordered]
+    dictionary, sampled_count = choose_dictionary(rows), len(rows)
+    model = max(beside, key=lambda segment: segment.directory.dictionary_rows_count, default=None)
+    if model is not None and model.directory.dictionary_rows_count * _DICTIONARY_GROWTH >= len(rows):
+        dictionary, sampled_count = model.dictionary, model.directory.dictionary_rows_count
     plain = [state.run_id for state in states if is_plain_id(state.run_id)]
     return Content(
         bytes.fromhex("".join(plain)),
@@ -45,8 +55,8 @@ def content_of_runs(runs: Iterable[tuple[RunState, Folds]], findings: Mapping[st
         narrow_table(states),
         {relation: tall_groups(relation, ordered) for relation in TALL},
         rows,
-        choose_dictionary(rows),
-        len(rows),
+        dictionary,
+        sampled_count,
     )
 
 

@@ -27,6 +27,9 @@ BLOCK_ROWS: Final = 64
 """Where a whole row begins is found by the place of its block and the lengths of the rows before it in the block."""
 DICTIONARY_BYTES: Final = 8 * 1024
 _LEVEL: Final = 6
+_WINDOW_BITS: Final = 13
+"""8 KiB, as much as the dictionary: a compressor is copied for each row, and so must be small."""
+_MEMORY_LEVEL: Final = 6
 
 
 @dataclass(slots=True)
@@ -107,9 +110,8 @@ def choose_dictionary(rows: list[bytes]) -> bytes:
 
 def compressor(dictionary: bytes) -> Any:
     """Return a compressor to copy for each row."""
-    if dictionary:
-        return zlib.compressobj(_LEVEL, zdict=dictionary)
-    return zlib.compressobj(_LEVEL)
+    options = (_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL)
+    return zlib.compressobj(*options, zdict=dictionary) if dictionary else zlib.compressobj(*options)
 
 
 class _Sink:

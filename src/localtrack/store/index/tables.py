@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.arrow_columns import ColumnType, column
@@ -128,6 +129,7 @@ def to_table(columns: Mapping[str, ColumnType], values: Mapping[str, Sequence[An
     return pa.Table.from_arrays([to_array(kind, values[name]) for name, kind in columns.items()], names=list(columns))
 
 
+@lru_cache(maxsize=4)
 def numbers(count: int) -> pa.Array[Any]:
     """Return 0 … count-1 as int32."""
     import pyarrow as pa

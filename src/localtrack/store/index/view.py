@@ -103,11 +103,10 @@ class IndexView:
         import pyarrow as pa
 
         chunks = [self._segment_column(segment, name) for segment in self._segments]
-        states = [state for state, _ in self._live]
-        live = narrow_table(states).column(name).combine_chunks()
-        if name in REPEATING:
-            live = live.dictionary_encode()
-        return pa.chunked_array([*chunks, live])
+        if self._live or not chunks:
+            live = narrow_table([state for state, _ in self._live]).column(name).combine_chunks()
+            chunks.append(live.dictionary_encode() if name in REPEATING else live)
+        return pa.chunked_array(chunks)
 
     def key_column(self, relation: str, key: str, name: str) -> pa.ChunkedArray[Any]:
         """Return one column of one key of a tall relation, null where a run has no such key."""
@@ -123,8 +122,9 @@ class IndexView:
 
             found = self._columns.get((segment.name, relation, key, name), read)
             chunks.append(all_null(kind, segment.rows_count, is_repeating=is_repeating) if found is None else found)
-        values = [_live_value(relation, state, folds, key, name) for state, folds in self._live]
-        chunks.append(to_repeating(values) if is_repeating else to_array(kind, values))
+        if self._live or not chunks:
+            values = [_live_value(relation, state, folds, key, name) for state, folds in self._live]
+            chunks.append(to_repeating(values) if is_repeating else to_array(kind, values))
         return pa.chunked_array(chunks)
 
     def keys(self, relation: str) -> list[str]:
