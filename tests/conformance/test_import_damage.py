@@ -420,6 +420,23 @@ def test_artifacts_are_found_where_they_are(tmp_path: Path, templates: Any) -> N
     source.close()
 
 
+@pytest.mark.parametrize("location", ["", ".", "..", "/", "file:///", "{}", "{}/there"])
+def test_a_location_that_is_around_everything_is_none(tmp_path: Path, templates: Any, location: str) -> None:
+    """As an empty or relative one: else the store would be copied into itself."""
+    data, ids = templates["sqlite"]
+    source = copy_source(data, tmp_path / "there")
+    location = location.format(tmp_path)
+    with closing(sqlite3.connect(source.folder / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (location, ids["hurt"]))
+    with Store.open(tmp_path / "store") as store:
+        report = store.import_from(source.location)
+    assert read_store(tmp_path / "store")["runs"][ids["hurt"]]["artifacts"] == {}
+    told = [f"{f.key}: {f.what}" for f in report.findings if f.severity == "warning"]
+    assert len(told) == (1 if location else 0)
+    assert all("holds the source or the store" in text for text in told)
+    source.close()
+
+
 def test_artifacts_on_another_file_system(tmp_path: Path, templates: Any) -> None:
     import fsspec
 

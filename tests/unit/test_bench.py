@@ -27,6 +27,7 @@ COMPARISON_COUNTS = {
     "import": 4,
     "history": 3,
     "aligned": 4,
+    "migrate": 3,
     "size": 11,
     "crash": 20,
 }

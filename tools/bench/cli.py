@@ -21,6 +21,7 @@ WORKLOADS = {
     "import": "startup",
     "history": "history",
     "aligned": "aligned",
+    "migrate": "migrate",
     "size": "size",
     "push": "push",
     "crash": "crash",

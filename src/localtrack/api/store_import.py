@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from localtrack.store.catalog import Catalog
@@ -19,6 +20,7 @@ class ImportCalls:
     _site: Site
     _catalog: Catalog
     _runs: Runs
+    flush: Callable[[], None]
 
     def import_from(
         self,
@@ -46,13 +48,16 @@ class ImportCalls:
             FormatError: What is there is not MLflow's.
             InvalidInputError: It names something that cannot be imported, or PyYAML is missing.
             LockedError: Another import into this store goes on.
+            StorageError: The store cannot be written to. The next import goes on.
+
+        Durability: what the report counts is durable on return.
         """
         from localtrack.importing.importer import import_source
         from localtrack.importing.opening import open_source_of_runs
 
         opened = open_source_of_runs(source)
         try:
-            return import_source(
+            report = import_source(
                 self._site,
                 self._catalog,
                 self._runs,
@@ -63,3 +68,6 @@ class ImportCalls:
             )
         finally:
             opened.close()
+        if not dry_run:
+            self.flush()  # whoever was told that everything is here may remove the source
+        return report

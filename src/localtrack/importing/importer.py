@@ -53,12 +53,14 @@ def import_source(
         StorageError: The store cannot be written to. What was brought is there, and the next import goes on.
         LockedError: Another import into the store goes on.
 
-    Durability: as that of a run that was logged.
+    Durability: as that of a run that was logged: handed to the operating system on return, on the disk within seconds.
 
     Concurrency: others may read and write the store, and MLflow the source, meanwhile.
     """
     report = ImportReport(source.uri)
-    target = Target(site, catalog, runs, ArtifactPlaces(source.base_folders, artifact_root), report, is_dry)
+    not_around = [source.path, *([site.storage.uri] if site.storage.is_local else [])]
+    places = ArtifactPlaces(source.base_folders, artifact_root, not_around=not_around)
+    target = Target(site, catalog, runs, places, report, is_dry)
     with nullcontext() if is_dry else maintenance_lock(site.storage, "import", timeout_s=_LOCK_PATIENCE_S):
         experiments = source.list_experiments()
         total_count = sum(len(experiment.run_keys) + len(experiment.model_keys) for experiment in experiments)

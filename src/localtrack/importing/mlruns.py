@@ -53,23 +53,23 @@ class MlrunsFolder:
             FormatError: It holds no experiments.
             InvalidInputError: PyYAML is missing.
         """
-        self.root = os.path.abspath(path)
-        self.uri = self.root
+        self.path = os.path.abspath(path)
+        self.uri = self.path
         self.findings = Findings("")
-        self.base_folders = [os.path.dirname(self.root), os.getcwd()]
-        if not os.path.isdir(self.root):
+        self.base_folders = [os.path.dirname(self.path), os.getcwd()]
+        if not os.path.isdir(self.path):
             raise NotFoundError(
-                f"There is no folder {show_path(self.root)}.", code=ErrorCode.STORE_NOT_FOUND, hint="Check the path."
+                f"There is no folder {show_path(self.path)}.", code=ErrorCode.STORE_NOT_FOUND, hint="Check the path."
             )
         require_yaml()
         self._folders = self._list_experiment_folders()
         if not self._folders:
             raise FormatError(
-                f"{show_path(self.root)} holds no experiments of MLflow.",
+                f"{show_path(self.path)} holds no experiments of MLflow.",
                 hint="Give the folder that MLflow calls mlruns. One that holds artifacts only belongs to a database: "
                 "import that, as sqlite:///mlflow.db.",
             )
-        _count_what_is_left(self.root, self._folders, self.findings)
+        _count_what_is_left(self.path, self._folders, self.findings)
 
     def list_experiments(self) -> list[SourceExperiment]:
         """Return all experiments, deleted ones too."""
@@ -81,7 +81,7 @@ class MlrunsFolder:
 
     def read_run(self, run_key: str) -> SourceRun:
         """Return the run in a folder."""
-        folder = os.path.join(self.root, run_key)
+        folder = os.path.join(self.path, run_key)
         run = SourceRun(os.path.basename(run_key), Findings(printable_name(run_key)))
         run.params, _ = read_values(os.path.join(folder, "params"), "param", "params", run.findings)
         run.tags, run.are_tags_whole = read_values(os.path.join(folder, "tags"), "tag", "tags", run.findings)
@@ -100,7 +100,7 @@ class MlrunsFolder:
 
     def read_model(self, model_key: str) -> SourceModel:
         """Return the logged model in a folder."""
-        return read_model(os.path.join(self.root, model_key), Findings(printable_name(model_key)))
+        return read_model(os.path.join(self.path, model_key), Findings(printable_name(model_key)))
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -112,13 +112,13 @@ class MlrunsFolder:
                 if not above and name in (TRASH, REGISTRY):
                     continue
                 folder = os.path.join(above, name)
-                if os.path.lexists(os.path.join(self.root, folder, META_FILE)) or self._list_runs(folder):
+                if os.path.lexists(os.path.join(self.path, folder, META_FILE)) or self._list_runs(folder):
                     found.append(folder)
         return found
 
     def _list_folders(self, folder: str) -> list[str]:
         try:
-            with os.scandir(os.path.join(self.root, folder)) as listing:
+            with os.scandir(os.path.join(self.path, folder)) as listing:
                 return sorted(item.name for item in listing if item.is_dir())
         except FileNotFoundError:
             return []
@@ -132,11 +132,11 @@ class MlrunsFolder:
             os.path.join(folder, name)
             for name in self._list_folders(folder)
             if name not in _NO_RUNS
-            and any(os.path.lexists(os.path.join(self.root, folder, name, part)) for part in (META_FILE, *_RUN_PARTS))
+            and any(os.path.lexists(os.path.join(self.path, folder, name, part)) for part in (META_FILE, *_RUN_PARTS))
         ]
 
     def _read_experiment(self, folder: str) -> SourceExperiment:
-        path, experiment_id = os.path.join(self.root, folder), os.path.basename(folder)
+        path, experiment_id = os.path.join(self.path, folder), os.path.basename(folder)
         findings = Findings(printable_name(folder))
         meta = read_meta(path, META_FILE, findings)
         tags, is_whole = read_values(os.path.join(path, "tags"), "experiment tag", "tags", findings)

@@ -39,11 +39,16 @@ class ArtifactPlaces:
     Args:
         base_folders: What relative locations may be relative to.
         artifact_root: Where the user says that artifacts lie now, by experiment and run.
+        not_around: The source and the store: a folder that holds one of them is no artifact folder, whatever is
+            recorded, and copying it would never end.
     """
 
-    def __init__(self, base_folders: Sequence[str], artifact_root: str | None) -> None:
+    def __init__(
+        self, base_folders: Sequence[str], artifact_root: str | None, *, not_around: Sequence[str] = ()
+    ) -> None:
         self._base_folders = list(base_folders)
         self._artifact_root = artifact_root
+        self._not_around = [localpaths.real_path(path) for path in not_around]
         self.missing: list[str] = []
         """Locations that are not there, of runs that may have had no artifacts."""
 
@@ -56,10 +61,14 @@ class ArtifactPlaces:
             findings: Where problems are reported.
         """
         is_there = False
+        locations = [location for location in locations if location]
         for location in locations:
             for folder in self._local_folders(location):
                 if not os.path.isdir(folder):
                     continue
+                if any(localpaths.is_within(path, localpaths.real_path(folder)) for path in self._not_around):
+                    findings.note("artifacts", f"{_shown(location)} holds the source or the store, and was left out")
+                    return
                 is_there = True
                 files = _list_local(folder, findings)
                 if files:

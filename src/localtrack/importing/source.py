@@ -107,6 +107,8 @@ class Source(Protocol):
     """Something to import from. Reading never changes it, and never raises for what is damaged in it."""
 
     uri: str
+    path: str
+    """Where it lies on this machine."""
     findings: Findings
     """About the source as a whole."""
     base_folders: list[str]

@@ -48,7 +48,7 @@ def test_databases(there: Path, location: str) -> None:
 def test_folders(there: Path, location: str) -> None:
     source = open_source_of_runs(location.format(there))
     assert isinstance(source, MlrunsFolder)
-    assert source.root == str(there / "mlruns")
+    assert source.path == str(there / "mlruns")
 
 
 @pytest.mark.parametrize(
