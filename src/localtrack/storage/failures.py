@@ -46,6 +46,11 @@ _CLIENT_PACKAGES: Final = frozenset(
 """What object stores and servers are reached with, and which raises errors that are no `OSError`."""
 
 
+def is_forbidden(error: StorageError) -> bool:
+    """Return whether the permissions of one file or folder were in the way, which says nothing of the others."""
+    return error.errno in (errno.EACCES, errno.EPERM)
+
+
 def foreign_to_storage_error(error: Exception, what: str) -> StorageError | None:
     """Return our error for one that came out of fsspec; None if it is nobody's failure but a mistake of the caller."""
     if isinstance(error, OSError):

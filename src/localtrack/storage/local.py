@@ -13,7 +13,7 @@ from threading import Lock
 from typing import BinaryIO, Final, NamedTuple
 
 from localtrack.errors import StorageError
-from localtrack.format.layout import TEMPORARY_PREFIX
+from localtrack.format.layout import STORE_FILE, TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import Capabilities, of_mount
 from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
@@ -44,7 +44,7 @@ class LocalStorage:
         self.root = os.path.abspath(root)
         self.uri = self.root
         self.must_be_there = False
-        """True: a root that is missing is a drive that is away, and is not made."""
+        """True: there is a store; a root that is missing is a drive that is away, and is not made again."""
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -172,6 +172,8 @@ class LocalStorage:
     def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> LocalLog:
         """See `Storage.create_log`."""
         path = self.path(key)
+        if in_new_folder:
+            self._require_store()
         with mapped_errors(f"Creating {show_path(path)}"):
             return LocalLog.create(
                 key, path, self.root, lock, in_new_folder=in_new_folder, is_locking=self.capabilities.can_show_life
@@ -259,6 +261,19 @@ class LocalStorage:
                     return False
                 raise
         return True
+
+    def _require_store(self) -> None:
+        """Raise if a store that was here is not: a drive that is away leaves an empty folder, or none.
+
+        What is written there would be hidden when the drive is back.
+        """
+        if self.must_be_there and not os.path.exists(self.path(STORE_FILE)):
+            error = StorageError(
+                f"{show_path(self.root)} has lost its store.",
+                hint="The drive is not mounted, or the store was removed.",
+            )
+            error.errno = errno.ENOENT
+            raise error
 
     def _put(self, key: str, data: bytes, place: Callable[[str, str], object]) -> bool:
         folder = key.rpartition("/")[0]

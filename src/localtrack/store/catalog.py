@@ -12,7 +12,15 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from localtrack.errors import AlreadyExistsError, ErrorCode, FormatError, InvalidInputError, NotFoundError, StateError
+from localtrack.errors import (
+    AlreadyExistsError,
+    ErrorCode,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    StateError,
+    StorageError,
+)
 from localtrack.format.documents import ExperimentDocument, parse_experiment
 from localtrack.format.edits import Edit, EditsState, ExperimentState, fold_edits, read_edits
 from localtrack.format.ids import encode_experiment_id, parse_experiment_id
@@ -24,6 +32,7 @@ from localtrack.format.names import (
     validate_key,
     validate_value,
 )
+from localtrack.storage.failures import is_forbidden
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.store.process_log import ProcessLog
 from localtrack.store.site import Site, ensure_experiment_file
@@ -288,6 +297,11 @@ class Catalog:
             except FormatError as error:
                 self.findings.append(Finding(key, str(error)))
                 continue
+            except StorageError as error:
+                if not is_forbidden(error):
+                    raise
+                self.findings.append(Finding(key, error.message, ErrorCode.READ_ONLY))
+                continue
             if document.experiment_id != experiment_id:
                 self.findings.append(Finding(key, f"it names another experiment, {document.experiment_id!r}"))
                 continue
@@ -304,7 +318,13 @@ class Catalog:
             file = parse_run_file(name)
             if (known is not None and known[0] == size) or file is None or file.kind != "log":
                 continue
-            data = read_log(self._site.storage, f"{EDITS}/{name}", parts_count=parts.get(name))
+            try:
+                data = read_log(self._site.storage, f"{EDITS}/{name}", parts_count=parts.get(name))
+            except StorageError as error:
+                if not is_forbidden(error):
+                    raise
+                self.findings.append(Finding(f"{EDITS}/{name}", error.message, ErrorCode.READ_ONLY))
+                continue
             edits, lines = read_edits(data, writer=file.writer)
             self._edits[name] = (size, edits, lines.problems, lines.newer)
             changed = True

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
-from localtrack.errors import StorageError
+from localtrack.errors import ErrorCode, StorageError
 from localtrack.format.layout import RunFile, is_day_folder, parse_run_file
 from localtrack.format.lines import Lines
 from localtrack.format.state_records import FolderState, StateLog
 from localtrack.storage.base import Entry, Storage
+from localtrack.storage.failures import is_forbidden
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
 
@@ -44,6 +45,8 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
         self.storage = storage
         self.folder = folder
         self.findings: list[Finding] = []
+        self.forbidden: set[str] = set()
+        """Files of others that this user may not read: what the rest says may not be all."""
         self._load(entries)
 
     def _load(self, entries: list[Entry]) -> None:
@@ -116,7 +119,10 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
             if files.log_name is None:
                 self.note(f"{writer}.jsonl", "the log is missing; points of its writer are there")
                 continue
-            log = self._parse(self._read(files.log_name), writer)
+            data = self._read_permitted(files.log_name)
+            if data is None:
+                continue
+            log = self._parse(data, writer)
             lines = log if isinstance(log, Lines) else log.lines
             self.log_bytes[writer] = lines.whole_bytes_count
             if not isinstance(log, Lines) and self._place(log) != self.folder:
@@ -132,6 +138,23 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
         for problem in lines.problems:
             self.note(name, problem)
 
+    def _read_permitted(self, name: str) -> bytes | None:
+        """Return the bytes of a log; None, and it is reported, if this user may not read it."""
+        try:
+            return self._read(name)
+        except StorageError as error:
+            if not is_forbidden(error):
+                raise
+            self.forbid(name, error)
+            return None
+
+    def forbid(self, name: str, error: StorageError) -> None:
+        """Report that this user may not read a file, or, without a name, the folder."""
+        self.forbidden.add(name)
+        finding = Finding(f"{self.folder}/{name}" if name else self.folder, error.message, ErrorCode.READ_ONLY)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
     def _read(self, name: str) -> bytes:
         return read_log(self.storage, f"{self.folder}/{name}", parts_count=self._parts.get(name))
 
@@ -142,7 +165,14 @@ Maker = Callable[[Storage, str, list[Entry]], Reading]
 def read_steadily(storage: Storage, folder: str, make: Maker[Reading]) -> Reading | None:
     """Return what is in a folder now, or None if there is nothing to show and nothing to report."""
     for _ in range(_TRIES):
-        entries = storage.entries(folder)
+        try:
+            entries = storage.entries(folder)
+        except StorageError as error:
+            if not is_forbidden(error):
+                raise
+            reading = make(storage, folder, [])
+            reading.forbid("", error)
+            return reading
         try:
             reading = make(storage, folder, entries)
         except FileNotFoundError:
@@ -155,5 +185,10 @@ def list_folders(storage: Storage, top: str) -> list[str]:
     """Return the keys of all folders two levels below `runs` or `models`, in order."""
     folders: list[str] = []
     for day in sorted(entry.name for entry in storage.entries(top) if entry.is_folder and is_day_folder(entry.name)):
-        folders += sorted(f"{top}/{day}/{name}" for name in storage.names(f"{top}/{day}"))
+        try:
+            folders += sorted(f"{top}/{day}/{name}" for name in storage.names(f"{top}/{day}"))
+        except StorageError as error:
+            if not is_forbidden(error):
+                raise
+            folders.append(f"{top}/{day}")  # whoever reads it reports it
     return folders

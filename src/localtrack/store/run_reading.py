@@ -91,7 +91,10 @@ class RunReading(FolderReading[RunLog, RunState]):
             if number in covered:
                 continue
             file = RunFile(name, "chunk", writer, number, number)
-            points, lines, _ = read_chunk(self._read(name), file, run_id=self._run_id(writer))
+            data = self._read_permitted(name)
+            if data is None:
+                continue
+            points, lines, _ = read_chunk(data, file, run_id=self._run_id(writer))
             for problem in lines.problems:
                 self.note(name, problem)
             if lines.header is not None and lines.closed is None and number < highest:

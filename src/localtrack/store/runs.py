@@ -108,9 +108,12 @@ class Runs:
         Raises:
             NotFoundError: There is no such run.
             StateError: It is deleted.
+            StorageError: It has files that this user may not read.
         """
         self._site.require_open()
         reading = self.read(run_id)
+        if reading.forbidden:  # a param that has a value there could get another one here
+            raise _forbidden(reading, run_id)
         if self.is_deleted(reading):
             raise StateError(f"Run {run_id} is deleted.", code=ErrorCode.RUN_DELETED, hint="Restore it first.")
         state = reading.state
@@ -212,6 +215,7 @@ class Runs:
         Raises:
             NotFoundError: There is none, or it was removed for good.
             FormatError: Only a newer version can read it, or none of its logs can be read.
+            StorageError: This user may read none of its logs.
         """
         run_id = parse_run_id(run_id)
         reading = read_run(self._site.storage, run_id)
@@ -223,6 +227,8 @@ class Runs:
                 code=ErrorCode.NEWER_FORMAT,
                 hint="Update localtrack.",
             )
+        if not reading.is_run and reading.forbidden:
+            raise _forbidden(reading, run_id)
         if not reading.is_run:
             raise FormatError(f"Run {run_id} cannot be read: {reading.findings[0].what} ({reading.findings[0].key}).")
         if reading.state.run_id != run_id:
@@ -288,3 +294,12 @@ class Runs:
 def document_of(experiment: ExperimentState) -> ExperimentDocument:
     """Return the document of an experiment, as the headers of logs repeat it."""
     return ExperimentDocument(experiment.experiment_id, experiment.original_name, experiment.generation)
+
+
+def _forbidden(reading: RunReading, run_id: str) -> StorageError:
+    name = next(iter(sorted(reading.forbidden)))
+    return StorageError(
+        f"Run {run_id} has files that you may not read ({reading.folder}/{name}).".replace("/)", ")"),
+        code=ErrorCode.READ_ONLY,
+        hint="Ask their owner to let the group read them (umask 002).",
+    )

@@ -14,6 +14,7 @@ from localtrack.format.headers import WriterIdentity
 from localtrack.format.ids import WRITER_RANDOM_BYTES
 from localtrack.format.layout import STORE_FILE, experiment_key
 from localtrack.storage.base import Appender, Storage
+from localtrack.storage.local import LocalStorage
 from localtrack.storage.packed import PackedStorage
 from localtrack.storage.process import this_process
 from localtrack.types import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
@@ -106,7 +107,10 @@ def open_site(storage: Storage, *, create: bool, **options: Any) -> Site:
                 code=ErrorCode.STORE_NOT_FOUND,
                 hint="Make one with `localtrack init`, or check the path.",
             ) from None
-        return _create(storage, **options)
+        site = _create(storage, **options)
+        _expect_store(storage)
+        return site
+    _expect_store(storage)
     return Site(storage, parse_store(data or _read_claimed(storage), where=storage.path(STORE_FILE)), **options)
 
 
@@ -115,6 +119,12 @@ def ensure_experiment_file(storage: Storage, document: ExperimentDocument) -> No
     key = experiment_key(document.experiment_id)
     if not storage.exists(key):
         storage.write(key, encode_experiment(document))
+
+
+def _expect_store(storage: Storage) -> None:
+    """Have nothing written where the store was and is not any more: a drive that is away leaves an empty folder."""
+    if isinstance(storage, LocalStorage):
+        storage.must_be_there = True
 
 
 def _create(storage: Storage, **options: Any) -> Site:

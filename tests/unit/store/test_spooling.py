@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.independent.reader import read_store
@@ -268,12 +269,17 @@ def test_a_log_whose_writer_lives_stays_in_the_spool(drive: Path, spool: Path) -
     assert sum(points(drive, run.run_id).values()) == 2
 
 
+def unpacked(store: Store) -> Any:
+    """Return the storage below that of packs."""
+    return store.storage.inner  # type: ignore[attr-defined]
+
+
 def test_an_artifact_that_is_replaced_while_it_is_moved_is_not_lost(drive: Path, spool: Path) -> None:
     with Store.open(drive, spool=spool) as store:
         run = store.start_run("e", context=False)
         run.log_text("first", "a.txt")
         run.end()
-        storage = store.storage.front  # type: ignore[attr-defined]
+        storage = unpacked(store).front
         (path,) = Path(storage.root).rglob("a.txt")
         key = path.relative_to(storage.root).as_posix()
         mark = storage.mark(key)
@@ -353,10 +359,10 @@ def test_children_of_a_fork_spool_and_their_parent_moves(drive: Path, spool: Pat
 def test_the_environment_names_a_spool(drive: Path, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALTRACK_SPOOL", str(spool))
     with Store.open(drive) as store:
-        assert isinstance(store.storage, spools.SpooledStorage)
+        assert isinstance(unpacked(store), spools.SpooledStorage)
         assert store.uri == str(drive)
     with Store.open(drive, spool="") as store:
-        assert not isinstance(store.storage, spools.SpooledStorage)
+        assert not isinstance(unpacked(store), spools.SpooledStorage)
 
 
 def test_a_link_out_of_the_store_is_not_followed(drive: Path, spool: Path, tmp_path: Path) -> None:
