@@ -157,6 +157,25 @@ def test_edits_that_cannot_be_read_are_reported(drive: Path, run_as: RunAs) -> N
     assert any(key.endswith(edits.name) for key in found["findings"])
 
 
+def test_an_index_that_one_may_not_read_is_as_good_as_none(drive: Path, run_as: RunAs) -> None:
+    root = drive / "store"
+    run_as(BOB, log_code(root, "bob"))
+    private = (
+        log_code(root, "ada")
+        + f"""
+with Store.open({str(root)!r}) as store:
+    store.compact()
+"""
+    )
+    run_as(ADA, private, umask=0o077)
+    assert (root / "index").stat().st_mode & 0o777 == 0o700
+    found = run_as(EVE, search_code(root))
+    assert found["names"] == ["bob"]
+    assert run_as(ADA, search_code(root))["names"] == ["bob", "ada"]
+    (root / "index").chmod(0o755)
+    assert run_as(EVE, search_code(root))["names"] == ["bob"]
+
+
 def test_somebody_who_may_only_read_can_search(drive: Path, run_as: RunAs) -> None:
     root = drive / "store"
     run_as(ADA, log_code(root, "ada"))

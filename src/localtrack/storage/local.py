@@ -147,8 +147,8 @@ class LocalStorage:
             if not self.must_be_there:
                 os.makedirs(self.path(key), exist_ok=True)
                 return
+            self._require_store()
             path = self.root
-            os.stat(path)
             for part in key.split("/") if key else []:  # one by one: `makedirs` would make the root again
                 path = f"{path}/{part}"
                 with contextlib.suppress(FileExistsError):
@@ -172,8 +172,7 @@ class LocalStorage:
     def create_log(self, key: str, lock: Lock, *, in_new_folder: bool = False) -> LocalLog:
         """See `Storage.create_log`."""
         path = self.path(key)
-        if in_new_folder:
-            self._require_store()
+        self._require_store()
         with mapped_errors(f"Creating {show_path(path)}"):
             return LocalLog.create(
                 key, path, self.root, lock, in_new_folder=in_new_folder, is_locking=self.capabilities.can_show_life

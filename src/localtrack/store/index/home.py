@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO, Protocol
+from collections.abc import Callable
+from typing import BinaryIO, Protocol, TypeVar
 
+from localtrack.errors import StorageError
 from localtrack.storage.base import Storage
+from localtrack.storage.failures import is_forbidden
+
+T = TypeVar("T")
 
 
 class Unfinished(Protocol):
@@ -68,11 +73,11 @@ class StorageHome:
 
     def read(self, name: str) -> bytes:
         """See `Home.read`."""
-        return self._storage.read(self._key(name))
+        return self._unless_forbidden(name, self._storage.read)
 
     def open(self, name: str) -> BinaryIO:
         """See `Home.open`."""
-        return self._storage.open(self._key(name))
+        return self._unless_forbidden(name, self._storage.open)
 
     def begin(self) -> Unfinished:
         """See `Home.begin`."""
@@ -85,6 +90,15 @@ class StorageHome:
     def remove(self, name: str) -> None:
         """See `Home.remove`."""
         self._storage.remove(self._key(name))
+
+    def _unless_forbidden(self, name: str, ask: Callable[[str], T]) -> T:
+        """An index of another user that this one may not read is as good as none: the runs are read themselves."""
+        try:
+            return ask(self._key(name))
+        except StorageError as error:
+            if not is_forbidden(error):
+                raise
+            raise FileNotFoundError(self._key(name)) from error
 
     def _key(self, name: str) -> str:
         return f"{self.folder}/{name}"

@@ -124,8 +124,8 @@ class LiveRun:
         """
         now_ms = _now_ms()
         still_ms = now_ms - max(self._changed_ms, self._folder_ms)
-        if self.reading is None or self.state is None or self.reading.is_newer:
-            return False
+        if self.reading is None or self.state is None or self.reading.is_newer or self.reading.forbidden:
+            return False  # what one user may not read must not be missing in everybody's index
         if self._tails and not self._is_abandoned and still_ms < STALE_MS:
             return False
         if self.is_noticed:

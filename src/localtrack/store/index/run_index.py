@@ -14,12 +14,13 @@ from functools import lru_cache
 from typing import Final
 
 from localtrack import reporting
-from localtrack.errors import DamagedIndexError, StorageError
+from localtrack.errors import DamagedIndexError, ErrorCode, StorageError
 from localtrack.format.edits import EditsState
 from localtrack.format.layout import INBOX, RUNS, run_folder
 from localtrack.format.metric_fold import Folds
 from localtrack.format.run_fold import RunState
 from localtrack.storage.base import Storage
+from localtrack.storage.failures import is_forbidden
 from localtrack.store.index.days import foreign_runs, list_days, runs_of_day
 from localtrack.store.index.home import Home, MemoryHome, StorageHome
 from localtrack.store.index.live_run import RACY_MS, LiveRun
@@ -71,6 +72,8 @@ class RunIndex:
         self.days: dict[str, int] = {}
         self.findings: list[Finding] = []
         """What is wrong with the index itself."""
+        self.forbidden: dict[str, Finding] = {}
+        """Notices of others that this user may not read, by file."""
         self.generation = 0
         """Counts up whenever `parts` are others."""
         self._unsettled: set[str] = set()
@@ -224,6 +227,7 @@ class RunIndex:
 
     def _read_inbox(self) -> set[str] | None:
         """Return the folders of the runs that new notices are about; None if the manifest does not fit the inbox."""
+        self.forbidden = {}
         entries = self.storage.entries(INBOX)
         sizes = gather_logs(entries)
         if self.is_marked and self.manifest.token:
@@ -244,7 +248,14 @@ class RunIndex:
                 self._lose_notices()
                 return None
             if size > file.offset:
-                touched.update(map(_folder, file.feed(self._read_from(f"{INBOX}/{name}", file.offset))))
+                try:
+                    data = self._read_from(f"{INBOX}/{name}", file.offset)
+                except StorageError as error:
+                    if not is_forbidden(error):
+                        raise
+                    self.forbidden[name] = Finding(f"{INBOX}/{name}", error.message, ErrorCode.READ_ONLY)
+                    continue  # runs that are new are found by their folders
+                touched.update(map(_folder, file.feed(data)))
                 if file.is_damaged:
                     file.is_damaged = False
                     self._lose_notices()

@@ -104,7 +104,8 @@ class SearchIndex:
                 DELETED if edits.is_run_deleted(state.run_id, state.experiment_id) else 0 for state, _ in live
             )
             segments = [part.segment for part in index.parts]
-            findings = [*self._catalog.findings, *index.findings, *self._run_findings(stages, runs)]
+            own = [*index.findings, *index.forbidden.values()]
+            findings = [*self._catalog.findings, *own, *self._run_findings(stages, runs)]
         return IndexView(
             segments,
             stages,
