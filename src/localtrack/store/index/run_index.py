@@ -183,6 +183,11 @@ class RunIndex:
         self._seen = self.storage.view(RUNS)
         for folder in touched:
             self._add(folder, is_noticed=True)
+        if self.is_marked and not self.manifest.token:
+            # No file in the inbox shows that nobody emptied it since the last look: look at everything.
+            touched.update(self.live)
+            self._unsettled.update(self.live)
+            self.days.clear()
         found = self._look_at_days()
         if edits is not self._edits:
             self._follow_tombstones(edits)

@@ -176,7 +176,7 @@ class SearchIndex:
             return False
         index = self._index
         gathered = len(index.live) + sum(part.rows_count for part in index.parts if part.is_private)
-        if gathered >= WORTH_RUNS and gathered - len(index.unsettled()) >= WORTH_RUNS:
+        if gathered >= WORTH_RUNS and (not index.manifest.token or gathered - len(index.unsettled()) >= WORTH_RUNS):
             return True
         return sum(file.has_ended for file in index.inbox.values()) >= WORTH_FILES
 
