@@ -12,8 +12,10 @@ from localtrack.store.site import Site
 from localtrack.types import STATUSES, ViewType
 
 if TYPE_CHECKING:
-    from localtrack.sync.push import Push, PushProgress
-    from localtrack.sync.report import PushReport
+    from localtrack.sync.options import Selection
+    from localtrack.sync.push import Push
+    from localtrack.sync.report import PushProgress, PushReport
+    from localtrack.sync.status import TargetStatus
 
 
 class SyncCalls:
@@ -47,12 +49,13 @@ class SyncCalls:
         workers: int = 4,
         progress: Callable[[PushProgress], None] | None = None,
     ) -> PushReport:
-        """Push runs to an MLflow Tracking server or a Databricks workspace, exactly once.
+        """Push runs to an MLflow Tracking server, a Databricks workspace or another store, exactly once.
 
         A push can be repeated: it sends what is new. One that was cut short, in whatever way, is completed by the next.
 
         Args:
-            to: `http(s)://…`, `databricks` or `databricks://profile`.
+            to: `http(s)://…`, `databricks`, `databricks://profile`, or the path of a store, which must be there: that
+                one gets the chosen runs byte for byte, so that what is about servers below does not count.
             filter_string: Only runs that match, as in `search_runs`.
             experiment_names: Only runs of these.
             run_ids: Only these.
@@ -80,6 +83,11 @@ class SyncCalls:
 
         Durability: what the report says was sent was read back from the target.
         """
+        from localtrack.sync.target import target_kind
+
+        if target_kind(os.fspath(to)) == "store":
+            selection = self._selection(filter_string, experiment_names, run_ids, statuses, since_ms, until_ms)
+            return self._sync_to_store(to, selection, dry_run=dry_run)
         push = self.plan_sync(
             to,
             filter_string=filter_string,
@@ -131,12 +139,35 @@ class SyncCalls:
         progress: Callable[[PushProgress], None] | None = None,
     ) -> Push:
         """Return a push that has not begun: its target is resolved, nothing is sent. Arguments as for `sync`."""
-        from localtrack.sync.options import ArtifactChoice, Naming, PushOptions, Selection, Thinning
+        from localtrack.sync.options import ArtifactChoice, Naming, PushOptions, Thinning
         from localtrack.sync.push import Push
         from localtrack.sync.target import resolve_target
 
         if dead_runs not in ("leave", "killed"):
             raise InvalidInputError(f"dead_runs={dead_runs!r} is not known.", hint="Use 'leave' or 'killed'.")
+        options = PushOptions(
+            selection=self._selection(filter_string, experiment_names, run_ids, statuses, since_ms, until_ms),
+            naming=Naming(prefix, dict(rename or {})),
+            thinning=Thinning(every, max_points),
+            artifacts=ArtifactChoice(skip_artifacts, tuple(artifacts), tuple(exclude_artifacts), max_artifact_bytes),
+            dead_runs="killed" if dead_runs == "killed" else "leave",
+            does_delete=deletions,
+            forgotten=tuple(forget),
+            workers_count=max(workers, 1),
+        )
+        return Push(self._site, self._catalog, resolve_target(os.fspath(to)), options, progress=progress)
+
+    def _selection(
+        self,
+        filter_string: str | None,
+        experiment_names: Iterable[str] | None,
+        run_ids: Iterable[str] | None,
+        statuses: Iterable[str] | None,
+        since_ms: int | None,
+        until_ms: int | None,
+    ) -> Selection:
+        from localtrack.sync.options import Selection
+
         wanted_statuses = None if statuses is None else frozenset(statuses)
         for status in wanted_statuses or ():
             if status not in STATUSES:
@@ -148,17 +179,28 @@ class SyncCalls:
         if filter_string:
             matching = frozenset(self._matching_ids(filter_string))
             chosen = matching if chosen is None else chosen & matching
-        options = PushOptions(
-            selection=Selection(chosen, experiment_ids, wanted_statuses, since_ms, until_ms),
-            naming=Naming(prefix, dict(rename or {})),
-            thinning=Thinning(every, max_points),
-            artifacts=ArtifactChoice(skip_artifacts, tuple(artifacts), tuple(exclude_artifacts), max_artifact_bytes),
-            dead_runs="killed" if dead_runs == "killed" else "leave",
-            does_delete=deletions,
-            forgotten=tuple(forget),
-            workers_count=max(workers, 1),
-        )
-        return Push(self._site, self._catalog, resolve_target(os.fspath(to)), options, progress=progress)
+        return Selection(chosen, experiment_ids, wanted_statuses, since_ms, until_ms)
+
+    def _sync_to_store(self, to: str | os.PathLike[str], selection: Selection, *, dry_run: bool) -> PushReport:
+        from localtrack.storage.opening import open_storage
+        from localtrack.store.inbox import Inbox
+        from localtrack.store.site import open_site
+        from localtrack.sync.store_target import push_to_store
+
+        target = open_site(open_storage(to), create=False)
+        if target.document.store_id == self._site.document.store_id and target.storage.uri == self._site.storage.uri:
+            raise InvalidInputError("The target is the store itself.", hint="Give another store, or a server.")
+        inbox = Inbox(target)
+        try:
+            return push_to_store(self._site, self._catalog, target, inbox, selection, is_dry_run=dry_run)
+        finally:
+            inbox.close()
+
+    def sync_targets(self) -> list[TargetStatus]:
+        """Return what the ledgers of this store say of each server and workspace that it was pushed to."""
+        from localtrack.sync.status import list_targets
+
+        return list_targets(self._site)
 
     def _experiment_id(self, name: str) -> str:
         from localtrack.errors import ErrorCode, NotFoundError

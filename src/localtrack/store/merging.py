@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -55,13 +55,21 @@ class MergeReport:
         self.bytes_copied += bytes_count
 
 
-def merge_store(target: Site, source: Site, inbox: Inbox, *, progress: Progress | None = None) -> MergeReport:
+def merge_store(
+    target: Site,
+    source: Site,
+    inbox: Inbox,
+    *,
+    folders: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> MergeReport:
     """Copy into `target` everything of `source` that it does not have.
 
     Args:
         target: The store that grows.
         source: The store that is only read; writers may go on in it.
         inbox: Where the notices of touched runs go.
+        folders: Only these folders of runs and logged models, and all experiments and edits; everything by default.
         progress: Told how far it is.
 
     Raises:
@@ -75,14 +83,16 @@ def merge_store(target: Site, source: Site, inbox: Inbox, *, progress: Progress 
     report = MergeReport()
     with maintenance_lock(target.storage, LOCK, timeout_s=_LOCK_PATIENCE_S):
         _merge_experiments(target.storage, source.storage, report)
-        whole = merge_packs(target.packs, source.packs, inbox, report.count_file, report.findings)
+        whole: Collection[str] = ()
+        if folders is None:
+            whole = merge_packs(target.packs, source.packs, inbox, report.count_file, report.findings)
         makers: dict[str, Maker] = dict.fromkeys(list_model_folders(source.storage), ModelReading)
         makers |= dict.fromkeys(list_run_folders(source.storage), RunReading)  # they name models, which come first
-        folders = list(makers)
-        for number, folder in enumerate(folders):
+        chosen = [folder for folder in makers if folders is None or folder in folders]
+        for number, folder in enumerate(chosen):
             _merge_steadily(target, source.storage, folder, makers[folder], inbox, report, is_new=folder in whole)
             if progress is not None:
-                progress(number + 1, len(folders))
+                progress(number + 1, len(chosen))
         # Edits last: an edit that speaks of a run finds it.
         for name in sorted(list_logs(source.storage, EDITS)):
             _merge_log(target.storage, f"{EDITS}/{name}", read_log(source.storage, f"{EDITS}/{name}"), report)

@@ -21,6 +21,8 @@ from localtrack.sync.environment import state_folder
 from localtrack.sync.ledger import LEDGER, LedgerRecord, LedgerState, compact_ledger, fold_ledger, read_ledger
 
 FOLDER: Final = "sync"
+_LOG_PREFIX: Final = "push-"
+_LOGS_COUNT: Final = 50
 _COMPACT_RECORDS_COUNT: Final = 20_000
 _COMPACT_FILES_COUNT: Final = 16
 _ALIVE_MS: Final = 60_000
@@ -112,6 +114,20 @@ class LedgerFile:
         gone = [run_id for run_id in run_ids if self.state.runs.pop(run_id, None) is not None]
         if gone:
             self.append("forget", gone)
+
+    def write_log(self, document: Any) -> None:
+        """Keep what became of this push beside the ledger: `push-<time>-<writer>.json`; the oldest ones go.
+
+        Durability: durable on return.
+        """
+        import json
+
+        name = f"{_LOG_PREFIX}{self._site.clock():013d}-{self._writer}.json"
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        self.storage.write(f"{self.folder}/{name}", text.encode("utf-8", "replace"))
+        logs = sorted(name for name in self.storage.names(self.folder) if name.startswith(_LOG_PREFIX))
+        for old in logs[:-_LOGS_COUNT]:
+            self.storage.remove(f"{self.folder}/{old}")
 
     def _begin(self) -> None:
         writer = new_writer_id()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
@@ -13,6 +14,7 @@ from localtrack.format.layout import model_folder
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
+from localtrack.sync.checking import check_runs
 from localtrack.sync.context import PushContext
 from localtrack.sync.experiment_push import ensure_experiment
 from localtrack.sync.http import Http
@@ -21,7 +23,7 @@ from localtrack.sync.ledger_file import LedgerFile
 from localtrack.sync.model_push import push_model
 from localtrack.sync.options import PushOptions
 from localtrack.sync.plan import DeleteRun, EnsureExperiment, LinkParent, Plan, SendModel, SendRun, plan_push
-from localtrack.sync.report import PushReport, RunOutcome
+from localtrack.sync.report import PushProgress, PushReport, RunOutcome, encode_report
 from localtrack.sync.run_push import RunPush, SentRun, choose_remote
 from localtrack.sync.source import LocalRun, Source, state_digest
 from localtrack.sync.target import Target
@@ -35,18 +37,6 @@ _VERIFY_COUNT: Final = 200
 """So many runs are verified together."""
 
 Progress = Callable[["PushProgress"], None]
-
-
-class PushProgress:
-    """How far a push is."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.runs_count = len(plan.sends)
-        self.runs_done = 0
-        self.points_count = plan.points_count
-        self.points_sent = 0
-        self.last: RunOutcome | None = None
-        """The run that was just finished."""
 
 
 class Push:
@@ -87,6 +77,38 @@ class Push:
             LockedError: Another process pushes to this target.
             SyncError: The target cannot be reached or refuses everything. What a single run met is in the report.
         """
+        ledger = LedgerFile(self.site, self.ledger_key)
+        with self._connected() as tracking, ledger.hold():
+            ledger.forget(self.options.forgotten)
+            plan = self._plan(ledger)
+            self._take_plan(plan)
+            try:
+                self._run(plan, ledger, tracking)
+            finally:
+                if plan.operations:
+                    ledger.write_log(encode_report(self.report))
+        return self.report
+
+    def verify(self) -> PushReport:
+        """Compare the chosen runs with the target, whatever the ledger says, and change nothing.
+
+        Raises:
+            SyncError: The target cannot be reached or refuses to answer.
+        """
+        ledger = LedgerFile(self.site, self.ledger_key)
+        with self._connected() as tracking:
+            plan = self._plan(ledger, is_whole=True)
+            context = self._context(ledger, tracking)
+            for operation in plan.operations:
+                remote = tracking.find_experiment(operation.name) if isinstance(operation, EnsureExperiment) else None
+                if isinstance(operation, EnsureExperiment) and remote is not None:
+                    context.experiments[operation.experiment_id] = str(remote["experiment_id"])
+            self.report.skipped = {why: count for why, count in plan.skipped.items() if why != "unchanged"}
+            self.report.runs = check_runs(context, plan.sends)
+        return self.report
+
+    @contextmanager
+    def _connected(self) -> Iterator[Tracking]:
         began_s = time.monotonic()
         http = Http(
             self.target.connection,
@@ -96,21 +118,33 @@ class Push:
             is_compressed=self.options.is_compressed,
             sleep=self._sleep,
         )
-        ledger = LedgerFile(self.site, self.ledger_key)
         try:
             self.report.identity = self.target.identify(http)
-            with ledger.hold():
-                ledger.forget(self.options.forgotten)
-                plan = self._plan(ledger)
-                self._take_plan(plan)
-                self._run(plan, ledger, Tracking(http))
+            yield Tracking(http)
         finally:
             http.close()
             self.report.requests_count = http.traffic.requests_count
             self.report.sent_bytes = http.traffic.sent_bytes
             self.report.throttled_count = http.throttled_count
             self.report.duration_s = time.monotonic() - began_s
-        return self.report
+
+    def _context(self, ledger: LedgerFile, tracking: Tracking) -> PushContext:
+        context = PushContext(
+            self.source,
+            tracking,
+            ledger,
+            self.target.limits,
+            self.options,
+            self.site.document.store_id,
+            base_url=self.target.connection.base_url,
+            stop=self.stop,
+        )
+        for run_id, entry in ledger.state.runs.items():
+            if entry.remote_id is not None:
+                context.remote_ids[run_id] = entry.remote_id
+        for model_id, known in ledger.state.models.items():
+            context.model_ids[model_id] = known["remote"]
+        return context
 
     @property
     def ledger_key(self) -> str:
@@ -142,8 +176,8 @@ class Push:
                 found.append(SendModel(state.model_id, folder, state.experiment_id, signature))
         return found
 
-    def _plan(self, ledger: LedgerFile) -> Plan:
-        chosen, unchanged_count = self._choose(ledger)
+    def _plan(self, ledger: LedgerFile, *, is_whole: bool = False) -> Plan:
+        chosen, unchanged_count = self._choose(ledger, is_whole=is_whole)
         models = self._choose_models(ledger)
         shown = self.source.experiment_names()
         names: dict[str, str] = {}
@@ -162,10 +196,10 @@ class Push:
             unchanged_count=unchanged_count,
         )
 
-    def _choose(self, ledger: LedgerFile) -> tuple[list[LocalRun], int]:
+    def _choose(self, ledger: LedgerFile, *, is_whole: bool) -> tuple[list[LocalRun], int]:
         """Return the chosen runs of which something may be new, and how many are as the ledger says."""
         selection = self.options.selection
-        known = {entry.done["folder"]: entry for entry in ledger.state.runs.values() if entry.done}
+        known = {entry.done["folder"]: entry for entry in ledger.state.runs.values() if entry.done and not is_whole}
         fingerprint = self._fingerprint
         chosen: list[LocalRun] = []
         unchanged_count = 0
@@ -215,26 +249,14 @@ class Push:
     # -- running
 
     def _run(self, plan: Plan, ledger: LedgerFile, tracking: Tracking) -> None:
-        context = PushContext(
-            self.source,
-            tracking,
-            ledger,
-            self.target.limits,
-            self.options,
-            self.site.document.store_id,
-            base_url=self.target.connection.base_url,
-            stop=self.stop,
-        )
-        for run_id, entry in ledger.state.runs.items():
-            if entry.remote_id is not None:
-                context.remote_ids[run_id] = entry.remote_id
-        for model_id, known in ledger.state.models.items():
-            context.model_ids[model_id] = known["remote"]
+        context = self._context(ledger, tracking)
         self._ensure_experiments(plan, context)
         adopted = self._find_known(plan.sends, context)
         for deletion in (op for op in plan.operations if isinstance(op, DeleteRun)):
             self._delete(deletion, context)
-        self._send_all(plan.sends, adopted, context, PushProgress(plan))
+        self._send_all(
+            plan.sends, adopted, context, PushProgress(runs_count=len(plan.sends), points_count=plan.points_count)
+        )
         if not context.stop.is_set() and not self.report.failure:
             self._link_children(plan, context)
             self._push_models(plan, context)
@@ -292,11 +314,13 @@ class Push:
                         self._verify(waiting, context, progress)
                         waiting = []
             self._verify(waiting, context, progress)
-        except UnreachableError as error:
-            context.stop.set()
-            self.report.failure = str(error)
         except StoppedError:
             self.report.is_interrupted = True
+        except SyncError as error:
+            context.stop.set()
+            if error.code == ErrorCode.SYNC_DENIED:
+                raise
+            self.report.failure = str(error)
         except BaseException:
             context.stop.set()
             raise

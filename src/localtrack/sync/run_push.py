@@ -147,7 +147,7 @@ class RunPush:
             signature=signature,
             positions=positions,
             counts=self._expected_counts(history),
-            last=_last_points(reading) if context.options.thinning.is_off or translation.has_ended else {},
+            last=last_points(reading) if context.options.thinning.is_off or translation.has_ended else {},
             artifacts=artifacts,
             points_sent=self.points_sent,
             is_new=self._is_new,
@@ -489,7 +489,8 @@ def _first_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: tags[key] for key in short[:_CREATE_TAGS_COUNT]}
 
 
-def _last_points(reading: RunReading) -> dict[str, Point]:
+def last_points(reading: RunReading) -> dict[str, Point]:
+    """Return the last point of each metric, as the target keeps it."""
     return {
         key: (fold.last_timestamp_ms, fold.last_step, value_bits(to_target_value(fold.last_value)))
         for key, fold in reading.folds.items()

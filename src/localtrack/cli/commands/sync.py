@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from localtrack.cli.output import write_json, write_lines, write_note
+from localtrack.cli.output import write_json, write_json_lines, write_lines, write_note
 from localtrack.cli.session import Session, general_options, pass_session
-from localtrack.cli.text import format_bytes, printable
-from localtrack.errors import ErrorCode, SyncError
+from localtrack.cli.tables import Column, format_table
+from localtrack.cli.text import format_bytes, format_duration, printable
+from localtrack.errors import ErrorCode, LocaltrackError, SyncError
+from localtrack.sync.report import encode_report
 
 if TYPE_CHECKING:
-    from localtrack.sync.push import PushProgress
-    from localtrack.sync.report import PushReport
+    from localtrack.api.store import Store
+    from localtrack.sync.report import PushProgress, PushReport
 
 _SHOWN_COUNT: Final = 20
 
 
 @click.command
-@click.option("--to", "target", metavar="URI", required=True, help="http(s)://…, databricks or databricks://profile.")
+@click.argument("action", required=False, type=click.Choice(["status"]))
+@click.option("--to", "target", metavar="URI", help="http(s)://…, databricks, databricks://profile, or a store.")
 @click.option(
     "-f", "--filter", "filter_string", metavar="FILTER", help="Only runs that match, as in `localtrack runs`."
 )
@@ -47,12 +51,16 @@ _SHOWN_COUNT: Final = 20
 @click.option("--deletions", is_flag=True, help="Delete and restore there what is deleted and restored here.")
 @click.option("--forget", multiple=True, metavar="ID", help="Send this run anew: it was removed there for good.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what would be sent, and what would be lost.")
+@click.option("--verify", is_flag=True, help="Change nothing; compare the runs here with those there.")
+@click.option("--watch", is_flag=True, help="Push again and again as runs log, until interrupted.")
+@click.option("--interval", type=click.FloatRange(0.1), default=5.0, metavar="S", help="Seconds between two pushes.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs sent at once.")
 @general_options
 @pass_session
 def sync(
     session: Session,
-    target: str,
+    action: str | None,
+    target: str | None,
     filter_string: str | None,
     experiments: tuple[str, ...],
     run_ids: tuple[str, ...],
@@ -69,50 +77,140 @@ def sync(
     deletions: bool,
     forget: tuple[str, ...],
     dry_run: bool,
+    verify: bool,
+    watch: bool,
+    interval: float,
     workers: int,
 ) -> None:
-    """Push runs to an MLflow server or Databricks, exactly once.
+    """Push runs to a server, Databricks or a store, exactly once.
 
     It can be repeated, and sends what is new. A push that was cut short is completed by the next one: what has arrived
     is known from a ledger, or asked from the target, and never sent twice.
+
+    `localtrack sync status` shows where this store was pushed to, and how far.
     """
+    if action == "status":
+        _show_status(session)
+        return
+    if target is None:
+        raise click.UsageError("Missing option '--to'.")
+    options: dict[str, Any] = {
+        "filter_string": filter_string,
+        "experiment_names": experiments or None,
+        "run_ids": run_ids or None,
+        "statuses": statuses or None,
+        "prefix": prefix,
+        "rename": dict(_parse_rename(text) for text in renames),
+        "every": every,
+        "max_points": max_points,
+        "skip_artifacts": skip_artifacts,
+        "artifacts": artifacts,
+        "exclude_artifacts": excluded,
+        "max_artifact_bytes": max_artifact_bytes,
+        "dead_runs": dead_runs,
+        "deletions": deletions,
+        "forget": forget,
+        "workers": workers,
+    }
+    if watch:
+        _watch(session, target, options, interval_s=interval)
+        return
     with session.open_store() as store:
-        shown = _ProgressLine()
-        push = store.plan_sync(
-            target,
-            filter_string=filter_string,
-            experiment_names=experiments or None,
-            run_ids=run_ids or None,
-            statuses=statuses or None,
-            prefix=prefix,
-            rename=dict(_parse_rename(text) for text in renames),
-            every=every,
-            max_points=max_points,
-            skip_artifacts=skip_artifacts,
-            artifacts=artifacts,
-            exclude_artifacts=excluded,
-            max_artifact_bytes=max_artifact_bytes,
-            dead_runs=dead_runs,
-            deletions=deletions,
-            forget=forget,
-            workers=workers,
-            progress=shown.show,
-        )
-        if not session.is_json:
-            write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
-        report = push.dry_run()[1] if dry_run else push.run()
-        shown.clear()
+        report = _push(session, store, target, options, is_dry=dry_run, is_check=verify)
     if session.is_json:
-        write_json(report_document(report))
+        write_json(encode_report(report))
     else:
-        write_lines(_summary(report))
+        write_lines(_summary(report, is_check=verify))
     if not report.is_complete and not dry_run:
         failed = report.count("failed")
+        what = f"{failed} runs differ." if verify else f"{failed} runs failed."
         raise SyncError(
-            report.failure or ("The push was interrupted." if report.is_interrupted else f"{failed} runs failed."),
+            report.failure or ("The push was interrupted." if report.is_interrupted else what),
             code=None if report.failure else ErrorCode.SYNC_INCOMPLETE,
             hint="Push again: what has arrived is not sent twice.",
         )
+
+
+def _push(
+    session: Session,
+    store: Store,
+    target: str,
+    options: dict[str, Any],
+    *,
+    is_dry: bool = False,
+    is_check: bool = False,
+) -> PushReport:
+    from localtrack.sync.target import target_kind
+
+    if target_kind(target) == "store":
+        if is_check:
+            raise click.UsageError("--verify compares with a server; `localtrack merge` tells what a store lacks.")
+        report: PushReport = store.sync(target, dry_run=is_dry, **options)
+        return report
+    shown = _ProgressLine()
+    push = store.plan_sync(target, progress=shown.show, **options)
+    if not session.is_json:
+        write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
+    try:
+        if is_dry:
+            return push.dry_run()[1]
+        return push.verify() if is_check else push.run()
+    except KeyboardInterrupt:
+        push.stop.set()
+        raise
+    finally:
+        shown.clear()
+
+
+def _watch(session: Session, target: str, options: dict[str, Any], *, interval_s: float) -> None:
+    """Push again and again; one line, or JSON document, for each push that sent something or failed."""
+    from localtrack.sync.watch import watch
+
+    is_shown = False
+
+    def push_once() -> PushReport:
+        nonlocal is_shown
+        with session.open_store() as store:
+            push = store.plan_sync(target, **options)
+            if not session.is_json and not is_shown:
+                write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
+                is_shown = True
+            return push.run()
+
+    def heard(report: PushReport | None, error: LocaltrackError | None) -> None:
+        if report is not None and session.is_json:
+            write_json_lines([encode_report(report)])
+        elif report is not None:
+            write_lines(_summary(report))
+        if error is not None:
+            write_note(f"Waiting: {printable(str(error))}")
+
+    watch(push_once, heard=heard, interval_s=interval_s)
+
+
+def _show_status(session: Session) -> None:
+    with session.open_store() as store:
+        targets = store.sync_targets()
+        now_ms = store.clock()
+    if session.is_json:
+        write_json({"targets": [dataclasses.asdict(target) for target in targets]})
+        return
+    if not targets:
+        write_note("This store was not pushed to any server yet.")
+        return
+    columns = [Column("TARGET"), *(Column(name, is_number=True) for name in ("RUNS", "RUNNING", "CUT SHORT", "MODELS"))]
+    rows = [
+        [
+            target.key,
+            str(target.runs_count),
+            str(target.running_count),
+            str(target.cut_short_count),
+            str(target.models_count),
+            f"{format_duration(max(now_ms - target.last_push_ms, 0))} ago",
+        ]
+        for target in targets
+    ]
+    write_lines(format_table([*columns, Column("LAST PUSH")], rows))
 
 
 def _parse_rename(text: str) -> tuple[str, str]:
@@ -140,49 +238,23 @@ class _ProgressLine:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
-def report_document(report: PushReport) -> dict[str, Any]:
-    """Return a report as `--json` prints it."""
-    return {
-        "target": report.target,
-        "identity": report.identity,
-        "dry_run": report.is_dry_run,
-        "complete": report.is_complete,
-        "failure": report.failure or None,
-        "interrupted": report.is_interrupted,
-        "runs": [
-            {
-                "run_id": run.run_id,
-                "outcome": run.outcome,
-                "remote_run_id": run.remote_id or None,
-                "points_sent": run.points_sent,
-                "artifacts_sent": run.artifacts_sent,
-                "reason": run.reason or None,
-            }
-            for run in report.runs
-        ],
-        "unchanged": report.unchanged_count,
-        "skipped": report.skipped,
-        "experiments": report.experiments,
-        "losses": [{"run_id": loss.run_id, "kind": loss.kind, "what": loss.what} for loss in report.losses],
-        "left_out": report.left_out,
-        "notes": report.notes,
-        "points_sent": report.points_sent,
-        "artifacts_sent": report.artifacts_sent,
-        "requests": report.requests_count,
-        "sent_bytes": report.sent_bytes,
-        "duration_s": round(report.duration_s, 3),
-        "plan": report.plan,
-    }
-
-
-def _summary(report: PushReport) -> list[str]:
+def _summary(report: PushReport, *, is_check: bool = False) -> list[str]:
     lines: list[str] = []
+    if is_check:
+        lines.append(f"{report.count('already_there')} runs are equal there, {report.count('failed')} differ.")
+        lines += _some([f"Differs: {run.run_id}: {run.reason}." for run in report.runs if run.outcome == "failed"])
+        return [printable(line) for line in lines]
     if report.is_dry_run and report.plan is not None:
         plan = report.plan
         lines.append(
             f"Would send {plan['runs']} runs ({plan['new_runs']} new), {plan['points']} points and "
             f"{plan['artifacts']} artifacts: {format_bytes(plan['bytes'])} in about {plan['requests']} requests, "
             f"{plan['expected_s']:.0f} s on a small server."
+        )
+    elif report.merged_count or report.plan is None:
+        lines.append(
+            f"{report.merged_count} runs copied or extended, {report.unchanged_count} already there; "
+            f"{format_bytes(report.sent_bytes)}."
         )
     else:
         lines.append(
