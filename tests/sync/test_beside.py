@@ -83,7 +83,7 @@ def test_a_watch_follows_runs_to_their_end(tmp_path: Path) -> None:
         watching = threading.Thread(
             target=watch,
             args=(push_once,),
-            kwargs={"heard": lambda *what: events.append(what), "interval_s": 0.05, "stop": stop},
+            kwargs={"heard": lambda *what: events.append(what), "interval_s": 0.01, "stop": stop},
         )
         watching.start()
         try:
