@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # type checkers take it for True; `typing` itself would c
 if TYPE_CHECKING:
     from localtrack import entities, errors, exceptions, types
     from localtrack.api.active_model import ActiveModel, clear_active_model, get_active_model_id
+    from localtrack.api.autologging import autolog
     from localtrack.api.fluent import (
         active_run,
         delete_run,
@@ -99,6 +100,7 @@ __all__ = [
     "ViewType",
     "active_run",
     "align_histories",
+    "autolog",
     "best_per_day",
     "clear_active_model",
     "compare",
@@ -170,6 +172,7 @@ __all__ = [
 # Where each name comes from; a module under its own name comes as it is.
 _HOMES = {
     "api.active_model": "ActiveModel clear_active_model get_active_model_id",
+    "api.autologging": "autolog",
     "api.fluent": """
         active_run delete_run delete_runs end_run get_artifact_uri get_parent_run get_run last_active_run restore_run
         restore_runs start_run

@@ -50,6 +50,7 @@ _open: list[Active] = []
 _attached: dict[tuple[str, str], Active] = {}
 _lock = threading.Lock()
 _is_registered = False
+_watchers: list[Callable[[ActiveRun, Store], object]] = []
 
 
 def push(run: ActiveRun, store: Store) -> None:
@@ -63,6 +64,18 @@ def push(run: ActiveRun, store: Store) -> None:
             _forget(other)
     _open.append(entry)
     _thread.stack.append(entry)
+    for watcher in _watchers:
+        watcher(run, store)
+
+
+def watch(watcher: Callable[[ActiveRun, Store], object]) -> None:
+    """Call something with each run that becomes active from now on, and with the one that is, in the calling thread."""
+    if watcher in _watchers:
+        return
+    _watchers.append(watcher)
+    entry = top()
+    if entry is not None:
+        watcher(entry.run, entry.store)
 
 
 def top() -> Active | None:

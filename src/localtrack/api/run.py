@@ -53,6 +53,7 @@ class ActiveRun(RunLinks):
         self._lost_count = 0
         self._has_warned = False
         self._owner_pid = os.getpid()
+        self._at_end: list[Callable[[], object]] = []
         if on_error == "raise":
             # Nothing has to be done around the writer's own method then, and a call less is 5 % of the hottest path.
             self.log_metric = writer.log_point  # type: ignore[method-assign]
@@ -295,6 +296,8 @@ class ActiveRun(RunLinks):
         if self._writer.is_closed:
             return
         RunStatus.from_string(status)
+        for call in self._at_end:
+            call()
         info = {
             "status": status,
             "end_ms": self._store.clock() if end_time is None else to_timestamp_ms(end_time),
@@ -318,6 +321,10 @@ class ActiveRun(RunLinks):
         else:
             if self._lost_count:
                 reporting.complain("%d logging calls of run %s are lost.", self._lost_count, self.run_id)
+
+    def call_at_end(self, call: Callable[[], object]) -> None:
+        """Call something just before this object ends its run, as for others who write to the run meanwhile."""
+        self._at_end.append(call)
 
     def detach(self) -> None:
         """Let go of the run without ending it. Does nothing if it has ended. See `Store.attach_run`."""

@@ -20,7 +20,7 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT, SEARCH_MAX_RESULTS
 from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS, MLFLOW_RUN_NAME
 from mlflow.utils.name_utils import _generate_random_name as random_run_name
-from mlflow.utils.search_utils import SearchLoggedModelsPaginationToken, SearchUtils
+from mlflow.utils.search_utils import SearchUtils
 from mlflow.utils.uri import append_to_uri_path, resolve_uri_if_local
 from mlflow.utils.validation import _validate_batch_log_data as validate_batch
 from mlflow.utils.validation import _validate_batch_log_limits as validate_batch_limits
@@ -79,35 +79,12 @@ def make_dataset_summary(experiment_id: str, name: str, digest: str, context: st
     return _DatasetSummary(experiment_id, name, digest, context)
 
 
-def parse_model_filter(filter_string: str | None) -> list[Any]:
-    """Return the conditions of a filter on logged models, each with `entity`, `op` and `value`."""
-    from mlflow.utils.search_logged_model_utils import parse_filter_string
+def active_run_stack() -> list[Any]:
+    """Return the runs that are active in the calling thread, innermost last, to be changed in place."""
+    from mlflow.tracking import fluent
 
-    try:
-        return list(parse_filter_string(filter_string))
-    except (ValueError, SyntaxError) as error:  # what MLflow's parser makes of `metrics.a > 'x'`
-        raise refusal(f"Invalid filter string: {filter_string!r}. {error}", "INVALID_PARAMETER_VALUE") from error
-
-
-def parse_model_token(
-    token: str | None, experiment_ids: list[str], filter_string: str | None, order_by: list[dict[str, Any]] | None
-) -> int:
-    """Return where a page of logged models begins; raise for the token of another search."""
-    if not token:
-        return 0
-    parsed = SearchLoggedModelsPaginationToken.decode(token)
-    parsed.validate(experiment_ids, filter_string, order_by)
-    return int(parsed.offset)
-
-
-def encode_model_token(
-    offset: int, experiment_ids: list[str], filter_string: str | None, order_by: list[dict[str, Any]] | None
-) -> str:
-    """Return the token of the page of logged models that begins there."""
-    token = SearchLoggedModelsPaginationToken(
-        offset=offset, experiment_ids=experiment_ids, filter_string=filter_string, order_by=order_by
-    )
-    return str(token.encode())
+    stack: list[Any] = fluent._active_run_stack.get()
+    return stack
 
 
 def end_active_runs_first() -> None:
@@ -172,8 +149,8 @@ __all__ = [
     "MetricWithRunId",
     "PagedList",
     "SearchUtils",
+    "active_run_stack",
     "append_to_uri_path",
-    "encode_model_token",
     "end_active_runs_first",
     "error_code",
     "known_repository_arguments",
@@ -181,8 +158,6 @@ __all__ = [
     "make_run_info",
     "not_tracked",
     "open_sql_registry",
-    "parse_model_filter",
-    "parse_model_token",
     "raising_methods",
     "random_run_name",
     "refusal",

@@ -23,10 +23,8 @@ from localtrack.format.modellog import ModelMetric
 from localtrack.mlflow_plugin import host
 from localtrack.mlflow_plugin.entities import to_logged_model
 from localtrack.mlflow_plugin.failures import model_not_found, raises_mlflow_errors
-from localtrack.mlflow_plugin.model_search import choose_models
 from localtrack.mlflow_plugin.runs import RunMethods
 
-DEFAULT_PAGE_COUNT = 100
 MAX_DATASETS_COUNT = 1000
 """Data sets that one answer names. Source: `_search_datasets` of MLflow's SQL store."""
 
@@ -111,19 +109,15 @@ class ModelMethods(RunMethods):
         """Return a page of the logged models that match."""
         if datasets and not all(dataset.get("dataset_name") for dataset in datasets):
             raise host.refusal("`dataset_name` in the `datasets` clause must be specified.", "INVALID_PARAMETER_VALUE")
-        offset = host.parse_model_token(page_token, experiment_ids, filter_string, order_by)
-        count = max_results or DEFAULT_PAGE_COUNT
-        wanted = [self.check_experiment_id(experiment_id) for experiment_id in experiment_ids]
-        found = choose_models(
-            self.store.list_logged_models(wanted),
-            filter_string=filter_string,
-            datasets=datasets or (),
-            order_by=order_by or (),
+        page = self.store.search_logged_models(
+            [self.check_experiment_id(experiment_id) for experiment_id in experiment_ids],
+            filter_string,
+            datasets,
+            max_results or None,
+            order_by,
+            page_token,
         )
-        token = None
-        if offset + count < len(found):
-            token = host.encode_model_token(offset + count, experiment_ids, filter_string, order_by)
-        return host.PagedList([self._shown_model(model) for model in found[offset : offset + count]], token)
+        return host.PagedList([self._shown_model(model) for model in page], page.token)
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> LoggedModel:
         """Set the status of a logged model: ready, or failed."""
