@@ -14,7 +14,7 @@ PROCESS_COUNT = 50
 # The parent imports, and each child is a fork of it that was told nothing but its number: all meet the empty store at
 # the same moment, which fifty interpreters that import for seconds would not.
 PARENT = """
-import os, sys, traceback
+import atexit, os, sys, traceback
 import git, mlflow, mlflow.sklearn
 from sklearn.linear_model import LinearRegression
 import localtrack.mlflow_plugin.tracking_store
@@ -35,9 +35,8 @@ for number in range(count):
             with mlflow.start_run(run_name=f"process {number}"):
                 LinearRegression().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
                 mlflow.log_metric("number", number)
-            sys.exit(0)
-        except SystemExit:
-            raise
+            atexit._run_exitfuncs()  # and not the rest of an interpreter's end, which takes ten times longer
+            os._exit(0)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
