@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from mlflow.entities import Experiment, ExperimentTag, ViewType
 
@@ -19,6 +20,43 @@ from localtrack.mlflow_plugin.run_writers import RunWriters
 from localtrack.types import DEFAULT_EXPERIMENT_ID
 
 
+class MissedNames:
+    """Names under which this process has just found no experiment, so that it is about to make it.
+
+    Where another process makes it in between, MLflow's `set_experiment` takes the refusal for an answer and leaves the
+    program in the experiment Default, with all its runs. Both have made the same experiment, as in all of localtrack.
+    """
+
+    def __init__(self) -> None:
+        self._told_ms: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def note(self, name: str, now_ms: int) -> None:
+        """Remember that there was no experiment of a name."""
+        with self._lock:
+            while len(self._told_ms) >= _MISSED_COUNT:
+                del self._told_ms[next(iter(self._told_ms))]
+            self._told_ms[name] = now_ms
+
+    def forget(self, name: str) -> None:
+        """Forget a name: this process has made the experiment itself."""
+        with self._lock:
+            self._told_ms.pop(name, None)
+
+    def made_elsewhere(self, name: str, store: Store) -> str | None:
+        """Return the id of an experiment that has been made since this process found none; None for any other."""
+        with self._lock:
+            told_ms = self._told_ms.pop(name, None)
+        if told_ms is None or store.clock() - told_ms > _MISSED_MS:
+            return None
+        found = store.get_experiment_by_name(name)
+        return found.experiment_id if found is not None and found.lifecycle_stage == "active" else None
+
+
+_MISSED_COUNT: Final = 1000
+_MISSED_MS: Final = 60_000
+
+
 @raises_mlflow_errors
 class ExperimentMethods:
     """What MLflow asks a tracking store about experiments."""
@@ -26,6 +64,7 @@ class ExperimentMethods:
     store: Store
     writers: RunWriters
     locations: Locations
+    missed_names: MissedNames
 
     def search_experiments(
         self,
@@ -54,7 +93,13 @@ class ExperimentMethods:
         try:
             experiment_id = self.store.create_experiment(name, tags=first)
         except AlreadyExistsError as error:
-            raise host.refusal(f"Experiment(name={name}) already exists. {error}", "RESOURCE_ALREADY_EXISTS") from error
+            experiment_id = self.missed_names.made_elsewhere(name, self.store) or ""
+            if not experiment_id or first:
+                raise host.refusal(
+                    f"Experiment(name={name}) already exists. {error}", "RESOURCE_ALREADY_EXISTS"
+                ) from error
+            return experiment_id
+        self.missed_names.forget(name)
         if not artifact_location and (place := self.locations.choose(experiment_id, None)) is not None:
             self.store.set_experiment_tags(experiment_id, {LOCATION_TAG: place})
         return experiment_id
@@ -73,7 +118,10 @@ class ExperimentMethods:
             found = self.store.get_experiment_by_name(experiment_name)
         except InvalidInputError:  # what can be no name names nothing
             return None
-        return None if found is None else to_experiment(found, self.locations)
+        if found is None:
+            self.missed_names.note(experiment_name, self.store.clock())
+            return None
+        return to_experiment(found, self.locations)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Delete an experiment, and so its runs."""

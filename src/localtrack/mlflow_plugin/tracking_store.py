@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from localtrack.mlflow_plugin import host
+from localtrack.mlflow_plugin.experiments import MissedNames
 from localtrack.mlflow_plugin.histories import HistoryMethods, PagedHistories
 from localtrack.mlflow_plugin.locations import Locations
 from localtrack.mlflow_plugin.logging_calls import LoggingMethods
@@ -31,6 +32,7 @@ class LocaltrackStore(LoggingMethods, HistoryMethods, RemovalMethods, host.Abstr
         self.locations = Locations(self.store.storage, store_uri, artifact_uri)
         self.artifact_root_uri = self.locations.root
         self.histories = PagedHistories()
+        self.missed_names = MissedNames()
         super().__init__()  # last: its queue of asynchronous calls begins to call this object
 
     def __repr__(self) -> str:
