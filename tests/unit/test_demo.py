@@ -200,3 +200,15 @@ print(sorted(runs["tags.mlflow.runName"]), runs["metrics.best_valid_accuracy"].n
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "['network grid', 'network rate=0.001 hidden=16'] 1"
+
+
+def test_the_dashboard_is_drawn(tmp_path: Path) -> None:
+    picture = tmp_path / "dashboard.png"
+    command = [sys.executable, "-m", "tools.demo.dashboard", str(tmp_path / "store"), str(picture)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picture.read_bytes().startswith(PNG_SIGNATURE)
+    with Store.open(tmp_path / "store", create=False) as store:
+        count = len(store.search_runs(max_results=None))
+        assert done.stdout.startswith(f"{count} runs in ")
+        assert sum(row["runs"] for row in store.runs_per_month()) == count > 100

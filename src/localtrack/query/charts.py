@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.query.frame import Frame
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _LEGEND_COUNT: Final = 12
 """Up to so many series are named."""
+
+_FEW_DAYS_COUNT: Final = 4
 
 
 class ChartKind(enum.Enum):
@@ -74,13 +77,15 @@ class Chart(Frame):
         return list(self.to_arrow().column(name).to_pylist())
 
     def _draw_line(self, ax: Axes) -> None:
-        ax.plot(self._values(self._x), self._values(self._y), marker="o")
-        _slant_dates(ax)
+        ax.plot(self._values(self._x), self._values(self._y), marker="o", markersize=4)
+        _write_dates_short(ax, self._values(self._x))
 
     def _draw_bars(self, ax: Axes) -> None:
         labels = [moment.strftime("%Y-%m") for moment in self._values(self._x)]
         ax.bar(labels, self._values(self._y))
-        _slant_dates(ax)
+        for label in ax.get_xticklabels():
+            label.set_rotation(30)
+            label.set_horizontalalignment("right")
 
     def _draw_stacked(self, ax: Axes) -> None:
         assert self._series is not None
@@ -96,8 +101,9 @@ class Chart(Frame):
             ax.bar(days, list(heights.values()), bottom=list(bottom.values()), label=label)
             bottom = {day: bottom[day] + heights[day] for day in days}
         if 0 < len(names) <= _LEGEND_COUNT:
-            ax.legend(title=self._series, frameon=False)
-        _slant_dates(ax)
+            ax.set_ylim(0, max(bottom.values()) * 1.2)  # room for the names above the bars
+            ax.legend(loc="upper left", ncols=4, frameon=False, fontsize="small")
+        _write_dates_short(ax, self._values(self._x))
 
     def _draw_lines(self, ax: Axes) -> None:
         x = self._values(self._x)
@@ -110,7 +116,14 @@ class Chart(Frame):
             ax.legend(frameon=False)
 
 
-def _slant_dates(ax: Axes) -> None:
-    for label in ax.get_xticklabels():
-        label.set_rotation(30)
-        label.set_horizontalalignment("right")
+def _write_dates_short(ax: Axes, days: Collection[Any]) -> None:
+    import matplotlib.dates
+
+    dates: Any = matplotlib.dates  # its classes are without types
+    if len(set(days)) < _FEW_DAYS_COUNT:  # too few to choose ticks between them
+        ax.set_xticks(sorted(set(days)))
+        ax.xaxis.set_major_formatter(dates.DateFormatter("%Y-%m-%d"))
+        return
+    locator = dates.AutoDateLocator(maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))

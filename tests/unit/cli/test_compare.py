@@ -14,7 +14,7 @@ def test_runs_stand_side_by_side(place: Place, invoke: Invoke) -> None:
     assert table["metrics.loss"] == ["1", "0.25 (-0.75) *"]
     assert table["metrics.odd"] == ["-", "NaN"]
     assert "params.optimizer" not in answer.stdout
-    assert answer.stdout.splitlines()[-2:] == ["* best", "1 more params are the same in all."]
+    assert answer.stdout.splitlines()[-2:] == ["* best", "1 more param is the same in all."]
 
 
 def test_the_baseline_may_be_another_run(place: Place, invoke: Invoke) -> None:

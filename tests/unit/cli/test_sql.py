@@ -49,7 +49,7 @@ def test_a_file_is_written_whole_or_not_at_all(place: Place, invoke: Invoke, tmp
     assert (answer.exit_code, answer.stdout) == (0, "")
     assert "1 rows written" in answer.stderr
     if suffix == "csv":
-        assert target.read_bytes() == "n,t\r\n7,é\r\n".encode()
+        assert target.read_bytes() == "n,t\n7,é\n".encode()
     elif suffix == "jsonl":
         assert json.loads(target.read_text("utf-8")) == {"n": 7, "t": "é"}
     else:

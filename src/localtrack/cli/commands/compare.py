@@ -91,5 +91,6 @@ def _legend(comparison: Comparison) -> list[str]:
     if any(any(row.best) for row in comparison.metrics):
         lines.append(f"{_BEST} best")
     if comparison.same_params_count:
-        lines.append(f"{comparison.same_params_count} more params are the same in all.")
+        count = comparison.same_params_count
+        lines.append(f"{count} more {'param is' if count == 1 else 'params are'} the same in all.")
     return ["", *lines] if lines else []

@@ -31,8 +31,8 @@ def write_result(result: SqlResult, sink: BinaryIO, kind: Format) -> int:
     Args:
         result: The answer, not read yet.
         sink: Open for writing; stays open.
-        kind: `csv`: a line of names, then a line a row, as RFC 4180 says, lists and maps as JSON. `json`: an object a
-            line, times in ISO 8601, NaN and infinities as strings. `parquet`: with the types of the answer.
+        kind: `csv`: a line of names, then a line a row, quoted as RFC 4180 says, lists and maps as JSON. `json`: an
+            object a line, times in ISO 8601, NaN and infinities as strings. `parquet`: with the types of the answer.
     """
     if kind == "csv":
         return _write_csv(result, sink)
@@ -84,7 +84,7 @@ def _write_csv(result: SqlResult, sink: BinaryIO) -> int:
 
     rows_count = 0
     with contextlib.closing(_TextOver(sink)) as text:
-        writer = csv.writer(text, lineterminator="\r\n")
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(result.columns)
         for rows in _rows(result):
             writer.writerows([_cell(value) for value in row] for row in rows)
