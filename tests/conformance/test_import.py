@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Iterator
@@ -252,3 +253,28 @@ def test_the_same_run_of_two_copies_is_one_run(tmp_path: Path) -> None:
         assert store.import_from(copy).points_added == 11
         assert store.import_from(data.location).points_added == 1
         assert store.metric_history(run_id, "m")["step"].to_pylist() == [*range(10), 11, 12]
+
+
+def test_stores_that_imported_the_same_merge_to_one(case: Case, tmp_path: Path) -> None:
+    case.run()
+    case.data.store.log_batch(case.ids["running"], [Metric("loss", 0.25, T + 1, 1)], [], [RunTag("late", "1")])
+    with Store.open(tmp_path / "other") as other:
+        other.import_from(case.data.location)
+        other.merge(case.root)
+    with Store.open(case.root) as store:
+        store.merge(tmp_path / "other")
+    for root in (case.root, tmp_path / "other"):
+        assert compare(root, case.data.read()) == []
+        with Store.open(root) as store:
+            assert store.import_from(case.data.location).changes_count == 0
+
+
+def test_packed_runs_are_followed(case: Case) -> None:
+    case.run()
+    with Store.open(case.root) as store:
+        assert store.pack(older_than=datetime.timedelta(0)).runs_count > 3
+    assert case.run().changes_count == 0
+    case.data.store.log_batch(case.ids["failed"], [Metric("loss", 0.25, T + 1, 1)], [], [RunTag("late", "1")])
+    report = case.run()
+    assert (report.runs_extended, report.points_added) == (1, 1)
+    assert compare(case.root, case.data.read()) == []

@@ -26,7 +26,7 @@ _INFO: Final = ("status", "start_ms", "end_ms")
 def is_removed_for_good(target: Target, run_id: str, edits: EditsState) -> bool:
     """Return whether a run was brought before, and removed for good since: then it stays away."""
     tombstone = edits.tombstones.get(run_id)
-    if tombstone is None:
+    if tombstone is None or tombstone.is_undone:
         return False
     reading = read_run(target.site.storage, run_id)
     return reading is None or (reading.is_run and tombstone.covers(reading.positions))
