@@ -18,7 +18,7 @@ from localtrack.api.store import Store
 from localtrack.errors import AlreadyExistsError, LocaltrackError
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
-from localtrack.types import ViewType
+from localtrack.types import Dataset, DatasetInput, Metric, ViewType
 
 SMALL_BYTES = 900
 AT_MS = 1_790_000_000_000
@@ -93,6 +93,7 @@ def _do_everything(doer: Doer, root: str, other: str, durability: str) -> None:
     text = "artifact " * 20
     doer.do(lambda: run.log_text(text, "folder/text.txt"))
     doer.say(f"x artifact {run.run_id} {hashlib.sha256(text.encode()).hexdigest()}")
+    _do_model(doer, store)
     syncer.sync_all()
     for number in range(24, 50):
         doer.do(lambda number=number: make(run, plan_call(number, "a"), at_ms=AT_MS + number), "c")
@@ -111,6 +112,44 @@ def _do_everything(doer: Doer, root: str, other: str, durability: str) -> None:
     doer.do(store.list_experiments)
     syncer.sync_all()
     store.close()
+
+
+def _do_model(doer: Doer, store: Store) -> None:
+    """Make a logged model, change it in every way, and name it and a data set in a run of its own."""
+    run = doer.do(lambda: store.start_run("first", context=False))
+    made = {"name": "net", "source_run_id": run.run_id, "tags": {"made": "yes"}, "params": {"depth": "3"}}
+    model = doer.do(lambda: store.create_logged_model(run.experiment_id, **made)).model_id
+    doer.say(f"x model {model}")
+    read = DatasetInput(Dataset("iris", "1", "local", "iris.csv"))
+    doer.do(lambda: run.log_inputs([read]), f"x read {run.run_id}")
+    doer.do(lambda: run.log_outputs([model]), f"x made {run.run_id} {model}")
+    doer.do(lambda: store.log_logged_model_params(model, {"late": "1"}), f"x param {model}")
+    doer.do(lambda: store.set_logged_model_tags(model, {"late": "2"}), f"x tag {model}")
+    metric = Metric("accuracy", 0.75, AT_MS, 3, model, "iris", "1")
+    doer.do(lambda: run.log_batch([metric]), f"x metric {model}")
+    doer.do(lambda: store.finalize_logged_model(model, "READY"), f"x ready {model}")
+    doer.do(lambda: store.delete_logged_model(model), f"x gone {model}")
+    doer.do(run.end)
+
+
+def _judge_model(store: Store, what: str, model_id: str) -> bool:
+    """Return whether what was acknowledged of a logged model is there."""
+    model = store.get_logged_model(model_id, allow_deleted=True)
+    match what:
+        case "model":
+            return (model.name, model.tags["made"], model.params["depth"]) == ("net", "yes", "3")
+        case "param":
+            return model.params.get("late") == "1"
+        case "tag":
+            return model.tags.get("late") == "2"
+        case "metric":
+            assert model.source_run_id is not None
+            points = store.metric_history(model.source_run_id, "accuracy").num_rows
+            return [(m.value, m.dataset_name) for m in model.metrics] == [(0.75, "iris")] and points == 1
+        case "ready":
+            return model.status == "READY"
+        case _:
+            return model.lifecycle_stage == "deleted"
 
 
 def _create(store: Store) -> str:
@@ -181,6 +220,15 @@ def _judge_once(root: str, other_said: str, said: str, after: str | None = None)
                 case ["x", "experiment", name]:
                     if not names & {name, "renamed"}:
                         found.problems.append(f"experiment {name}: there are {names}")
+                case ["x", "model" | "param" | "tag" | "metric" | "ready" | "gone" as what, model_id]:
+                    if not _judge_model(store, what, model_id):
+                        found.problems.append(f"the {what} of the logged model {model_id} is not there")
+                case ["x", "read", run_id]:
+                    if [i.dataset.name for i in store.get_run(run_id).inputs.dataset_inputs] != ["iris"]:
+                        found.problems.append("the data set of the run is not there, or twice")
+                case ["x", "made", run_id, model_id]:
+                    if [o.model_id for o in store.get_run(run_id).outputs.model_outputs] != [model_id]:
+                        found.problems.append("the model that the run made is not there, or twice")
                 case ["x", "deleted", run_id]:
                     if store.get_run(run_id).info.lifecycle_stage != "deleted":
                         found.problems.append(f"run {run_id} is not deleted")

@@ -265,11 +265,11 @@ class Copies(RuleBasedStateMachine):
     def make_model(self, place: int, which: int, name: str) -> None:
         at = self.place(place)
         run = self.run(at, which)
-        if run is None:
+        # A run may be in a deleted experiment; Default never is, but its file may be missing in a copy.
+        if run is None or "0" not in at.store._catalog.read().experiments:
             return
         number = str(self.world.number())
         tags, params = {"made": number}, {"of": number}
-        # A run may be in a deleted experiment; Default never is.
         made = at.store.create_logged_model("0", name, run.run_id, tags, params).model_id
         self.world.models.add(made)
         self.world.said |= {
