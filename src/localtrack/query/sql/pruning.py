@@ -60,6 +60,8 @@ class Pruner:
         text = self._query.encode()
         splices: list[tuple[int, int, bytes]] = []
         for part in iter_parts(self._node.get("where_clause")):
+            if "query_location_length" not in part:  # DuckDB before 2 does not say where a part ends
+                continue
             if _is_in_subquery(part, "run_id") and (listed := self._listed(part)) is not None:
                 start = part["query_location"]
                 end = start + part["query_location_length"]

@@ -251,6 +251,8 @@ def _checked_parameters(parameters: Parameters | None) -> Bound | None:
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if not _is_plain(item):
                 raise _wrong_parameters(f"A parameter is of the type {type(item).__name__}.")
+            if isinstance(item, str) and item != item.encode("utf-8", "replace").decode():
+                raise _wrong_parameters("A parameter holds half a character, which UTF-8 cannot write.")
     return bound
 
 

@@ -8,6 +8,7 @@ three-valued logic cannot hold a row.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -52,10 +53,9 @@ class Candidates:
             name: The column.
             words: All texts that the filter may name.
         """
-        text = str(self._given)
-        # A range, or anything else than = and IN, leaves room for texts that nobody has named.
-        asks = re.findall(rf"\({name} == |is_in\({name}, ", text)
-        if not asks or len(asks) != len(re.findall(rf"\b{name}\b", text.replace(f"if_else(is_valid({name}), ", ""))):
+        named = _named_texts(str(self._given), name)
+        # A text that the query computes, or that is not told whole, is none of the words.
+        if not named or not named <= set(words):
             return None
         import pyarrow as pa
 
@@ -89,6 +89,33 @@ class Candidates:
         columns["place"] = column("int64", range(count))
         places: Any = pa.table(columns).filter(self._condition).column("place")
         return list(places.to_pylist())
+
+
+def _named_texts(condition: str, name: str) -> set[str] | None:
+    """Return the texts that a column is compared with by = and IN; None if it is used in another way too.
+
+    Args:
+        condition: The filter as Arrow prints it; a range, or anything else than = and IN, leaves room for texts that
+            nobody has named.
+        name: The column.
+    """
+    plain = condition.replace(f"if_else(is_valid({name}), ", "")
+    equal = re.findall(rf'\({name} == ("(?:[^"\\]|\\.)*")\)', plain)
+    lists = re.findall(rf"is_in\({name}, {{value_set=\w+:\[\n(.*?)\n\], null_matching", plain, re.DOTALL)
+    if len(equal) + len(lists) != len(re.findall(rf"\b{re.escape(name)}\b", plain)):
+        return None
+    found = set()
+    for item in equal:
+        try:
+            found.add(str(json.loads(item)))
+        except ValueError:
+            return None
+    for line in [line for listed in lists for line in listed.splitlines()]:
+        match = re.fullmatch(r'  "(.*)",?', line)
+        if match is None:  # long lists are printed with a gap
+            return None
+        found.add(match[1])
+    return found
 
 
 Produce = Callable[[Candidates], Iterable["pa.Table"]]
