@@ -22,6 +22,8 @@ WORKLOADS = {
     "history": "history",
     "aligned": "aligned",
     "migrate": "migrate",
+    "search": "search",
+    "search-large": "search_large",
     "size": "size",
     "push": "push",
     "crash": "crash",
@@ -38,7 +40,7 @@ def load_workload(name: str) -> ModuleType:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    summaries = "\n".join(f"  {name:<9} {load_workload(name).SUMMARY}" for name in WORKLOADS)
+    summaries = "\n".join(f"  {name:<12} {load_workload(name).SUMMARY}" for name in WORKLOADS)
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench",
         description="Measure localtrack beside a floor of plain files and beside MLflow on SQLite, in turns.\n"

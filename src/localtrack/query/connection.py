@@ -48,6 +48,23 @@ def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
+def open_fenced(folder: str) -> duckdb.DuckDBPyConnection:
+    """Return a connection to a database of its own that can read the files in one folder; whoever asks closes it.
+
+    Args:
+        folder: An absolute path.
+    """
+    import duckdb
+
+    later = ("enable_external_access", "lock_configuration")
+    connection = duckdb.connect(":memory:", config={k: v for k, v in _SETTINGS.items() if k not in later})
+    quoted = folder.replace("'", "''")  # SET takes no parameters
+    connection.execute(f"SET allowed_directories = ['{quoted}']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 def open_sealed() -> duckdb.DuckDBPyConnection:
     """Return a connection to a database of its own, for text that a user wrote; whoever asks closes it.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from localtrack.errors import DamagedIndexError
 from localtrack.query.compile import Statement
+from localtrack.query.index_direct import can_ask_directly, select_directly
 from localtrack.query.snapshot import select_from
 from localtrack.store.index.tables import numbers
 from localtrack.store.index.view import IndexView
@@ -38,6 +39,8 @@ class IndexSnapshot:
     def select(self, statement: Statement) -> list[int]:
         """See `RunSnapshot.select`."""
         with self._damage_told():
+            if can_ask_directly(self.view, statement):
+                return select_directly(self.view, statement)
             tables = self._tables(statement)
         return select_from(statement, tables)
 

@@ -30,8 +30,10 @@ class Unfinished(Protocol):
 class Home(Protocol):
     """A folder for the files of one index."""
 
-    is_shared: bool
-    """True: other processes see it."""
+    @property
+    def local_folder(self) -> str | None:
+        """The absolute path of the folder; None if there is none that the operating system can open."""
+        ...
 
     def path(self, name: str) -> str:
         """Return what a file is called in messages."""
@@ -61,11 +63,14 @@ class Home(Protocol):
 class StorageHome:
     """A folder of a storage."""
 
-    is_shared = True
-
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
         self.folder = folder
+
+    @property
+    def local_folder(self) -> str | None:
+        """See `Home.local_folder`."""
+        return self._storage.path(self.folder) if self._storage.is_local else None
 
     def path(self, name: str) -> str:
         """See `Home.path`."""
@@ -122,7 +127,7 @@ class _InFolder:
 class MemoryHome:
     """Files in memory, for one process that may not write or does not get to."""
 
-    is_shared = False
+    local_folder = None
 
     def __init__(self) -> None:
         self._files: dict[str, bytes] = {}

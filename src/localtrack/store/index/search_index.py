@@ -53,6 +53,7 @@ class SearchIndex:
         self._stages = Stages(self._columns)
         self._lock_storage: Storage = site.storage
         self._is_read_only = False
+        self._has_answered = False
         self._generation = -1
         self._store_home = StorageHome(site.storage, INDEX)
         self._index = RunIndex(site.storage, site.document.store_id, self._store_home, is_marked=True)
@@ -89,6 +90,7 @@ class SearchIndex:
     def _view(self, experiment_ids: Collection[str] | None) -> IndexView:
         wanted = None if experiment_ids is None else frozenset(experiment_ids)
         with self._index.lock:
+            is_first, self._has_answered = not self._has_answered, True
             edits = self._refresh()
             index = self._index
             if index.generation != self._generation:
@@ -115,6 +117,7 @@ class SearchIndex:
             columns=self._columns,
             path=self._site.storage.path,
             findings=findings,
+            is_first=is_first,
         )
 
     def adopt(self) -> None:

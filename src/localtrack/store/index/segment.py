@@ -95,6 +95,26 @@ class Segment:
         text = self.plain_ids[first * _ID_BYTES : last * _ID_BYTES].hex()
         return [text[at : at + 32] for at in range(0, len(text), 32)]
 
+    # -- files for whoever reads Parquet himself
+
+    @property
+    def folder(self) -> str | None:
+        """The path of the folder where the files lie; None if they have no path."""
+        return self._home.local_folder
+
+    def has_key(self, relation: str, key: str) -> bool:
+        """Return whether a tall table has rows under a key."""
+        return key in self._places.get(relation, ())
+
+    def checked_path(self, kind: str, key: str | None) -> str:
+        """Return the path of a Parquet file whose footer and row groups, of one key or all, are what was written."""
+        table = self.directory.tables[kind]
+        self._read(kind, table.footer)
+        for group in table.groups:
+            if key is None or group.key == key:
+                self._check(kind, group)
+        return self._home.path(self._names[kind])
+
     # -- columns
 
     def narrow(self, name: str) -> pa.Array[Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from localtrack.format.edits import EditsState
 from localtrack.store.index.columns import ColumnCache
 from localtrack.store.index.part import DEAD, Part
 
 DELETED = 1
+_FEW: Final = 5_000
+"""So many marks are set sooner than PyArrow is loaded."""
 
 
 class Stages:
@@ -100,6 +102,14 @@ def _greater(left: bytes, right: bytes) -> bytes:
     """Return the greater one of two bytes at each place, both from 0 to 2."""
     if not right.strip(b"\0"):
         return left
+    if len(right) - right.count(0) <= _FEW:
+        greater = bytearray(left)
+        for mark in (DELETED, DEAD):
+            at = right.find(mark)
+            while at >= 0:
+                greater[at] = max(greater[at], mark)
+                at = right.find(mark, at + 1)
+        return bytes(greater)
     import pyarrow as pa
     import pyarrow.compute as pc
 

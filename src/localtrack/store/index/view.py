@@ -54,6 +54,7 @@ class IndexView:
         columns: Where columns of segments are kept.
         path: Spells the path of a key.
         findings: What is damaged.
+        is_first: The process has not asked for one before: it may be the only one.
     """
 
     def __init__(
@@ -67,17 +68,24 @@ class IndexView:
         columns: ColumnCache,
         path: Callable[[str], str],
         findings: Sequence[Finding],
+        is_first: bool = False,
     ) -> None:
         self.findings = findings
-        self._segments = segments
-        self._stages = [*stages, live_stages]
-        self._live = live
+        self.is_first = is_first
+        self.segments = segments
+        self.stages = [*stages, live_stages]
+        self.live = live
         self._edits = edits
         self._columns = columns
         self._path = path
         counts = [*(segment.rows_count for segment in segments), len(live)]
-        self._starts = list(accumulate(counts, initial=0))
-        self.rows_count = self._starts[-1]
+        self.starts = list(accumulate(counts, initial=0))
+        self.rows_count = self.starts[-1]
+
+    def live_value(self, place: int, relation: str, key: str, name: str) -> Any:
+        """Return what a run of the overlay has in one column of one key of a tall relation, or None."""
+        state, folds = self.live[place]
+        return _live_value(relation, state, folds, key, name)
 
     # -- columns over all rows
 
@@ -86,7 +94,7 @@ class IndexView:
         import pyarrow as pa
 
         chunks = [
-            pa.Array.from_buffers(pa.uint8(), len(stages), [None, pa.py_buffer(stages)]) for stages in self._stages
+            pa.Array.from_buffers(pa.uint8(), len(stages), [None, pa.py_buffer(stages)]) for stages in self.stages
         ]
         return pa.chunked_array(chunks, pa.uint8())
 
@@ -102,9 +110,9 @@ class IndexView:
             return made[name]()
         import pyarrow as pa
 
-        chunks = [self._segment_column(segment, name) for segment in self._segments]
-        if self._live or not chunks:
-            live = narrow_table([state for state, _ in self._live]).column(name).combine_chunks()
+        chunks = [self._segment_column(segment, name) for segment in self.segments]
+        if self.live or not chunks:
+            live = narrow_table([state for state, _ in self.live]).column(name).combine_chunks()
             chunks.append(live.dictionary_encode() if name in REPEATING else live)
         return pa.chunked_array(chunks)
 
@@ -115,22 +123,22 @@ class IndexView:
         kind = TALL_COLUMNS[relation][name]
         is_repeating = kind == "string"
         chunks: list[pa.Array[Any]] = []
-        for segment in self._segments:
+        for segment in self.segments:
 
             def read(segment: Segment = segment) -> pa.Array[Any] | None:
                 return segment.key_column(relation, key, name)
 
             found = self._columns.get((segment.name, relation, key, name), read)
             chunks.append(all_null(kind, segment.rows_count, is_repeating=is_repeating) if found is None else found)
-        if self._live or not chunks:
-            values = [_live_value(relation, state, folds, key, name) for state, folds in self._live]
+        if self.live or not chunks:
+            values = [_live_value(relation, state, folds, key, name) for state, folds in self.live]
             chunks.append(to_repeating(values) if is_repeating else to_array(kind, values))
         return pa.chunked_array(chunks)
 
     def keys(self, relation: str) -> list[str]:
         """Return the keys of a tall relation that a segment or the overlay has, in order."""
-        found = {key for segment in self._segments for key in segment.keys(relation)}
-        for state, folds in self._live:
+        found = {key for segment in self.segments for key in segment.keys(relation)}
+        for state, folds in self.live:
             found.update(folds if relation == "metrics" else state.params if relation == "params" else state.tags)
         return sorted(found)
 
@@ -158,7 +166,7 @@ class IndexView:
 
         is_shown = self._is_shown()
         tables: list[pa.Table] = []
-        for start, segment in zip(self._starts, self._segments, strict=False):
+        for start, segment in zip(self.starts, self.segments, strict=False):
             wanted = segment.keys(relation) if keys is None else sorted(set(keys) & set(segment.keys(relation)))
             for key in wanted:
                 table = segment.tall(relation, key)
@@ -168,13 +176,13 @@ class IndexView:
                         filled = pc.coalesce(table.column(name), table.column("value"))
                         table = table.set_column(table.column_names.index(name), name, filled)
                 tables.append(table.set_column(0, "row", pc.add(table.column("row"), scalar("int32", start))))
-        live = [(key, table) for key, table in tall_groups(relation, self._live) if keys is None or key in keys]
+        live = [(key, table) for key, table in tall_groups(relation, self.live) if keys is None or key in keys]
         for _, table in live:
             if relation == "metrics":
                 for name in ("min", "max"):
                     filled = pc.coalesce(table.column(name), table.column("value"))
                     table = table.set_column(table.column_names.index(name), name, filled)
-            tables.append(table.set_column(0, "row", pc.add(table.column("row"), scalar("int32", self._starts[-2]))))
+            tables.append(table.set_column(0, "row", pc.add(table.column("row"), scalar("int32", self.starts[-2]))))
         if not tables:
             columns = TALL_COLUMNS[relation]
             tables = [pa.Table.from_arrays([to_array(kind, []) for kind in columns.values()], names=list(columns))]
@@ -191,30 +199,30 @@ class IndexView:
 
     def row(self, number: int) -> RunRow:
         """Return a run."""
-        place = bisect.bisect_right(self._starts, number) - 1
-        local = number - self._starts[place]
-        stage = self._stages[place][local]
-        if place == len(self._segments):
-            state, folds = self._live[local]
+        place = bisect.bisect_right(self.starts, number) - 1
+        local = number - self.starts[place]
+        stage = self.stages[place][local]
+        if place == len(self.segments):
+            state, folds = self.live[local]
         else:
             try:
-                state, folds = decode_index_row(self._segments[place].row(local))
+                state, folds = decode_index_row(self.segments[place].row(local))
             except ValueError as error:
-                raise DamagedIndexError(f"The segment {self._segments[place].name} is damaged.") from error
+                raise DamagedIndexError(f"The segment {self.segments[place].name} is damaged.") from error
         return build_row(
             state, folds, lifecycle_stage=_STAGE_NAMES[stage], artifact_uri=self._artifact_uri(state.run_id)
         )
 
     def run_id(self, number: int) -> str:
         """Return the id of a run."""
-        place = bisect.bisect_right(self._starts, number) - 1
-        local = number - self._starts[place]
-        return self._live[local][0].run_id if place == len(self._segments) else self._segments[place].id_at(local)
+        place = bisect.bisect_right(self.starts, number) - 1
+        local = number - self.starts[place]
+        return self.live[local][0].run_id if place == len(self.segments) else self.segments[place].id_at(local)
 
     def shown_numbers(self) -> list[int]:
         """Return the numbers of all rows that are shown."""
         found: list[int] = []
-        for start, stages in zip(self._starts, self._stages, strict=False):
+        for start, stages in zip(self.starts, self.stages, strict=False):
             found += [start + row for row, stage in enumerate(stages) if stage != NOT_SHOWN]
         return found
 
@@ -234,9 +242,7 @@ class IndexView:
         import pyarrow as pa
 
         names = to_array("string", [*_STAGE_NAMES, ""])
-        stages = [
-            pa.Array.from_buffers(pa.int8(), len(stages), [None, pa.py_buffer(stages)]) for stages in self._stages
-        ]
+        stages = [pa.Array.from_buffers(pa.int8(), len(stages), [None, pa.py_buffer(stages)]) for stages in self.stages]
         return pa.chunked_array([pa.DictionaryArray.from_arrays(stage, names) for stage in stages])
 
     def _experiment_names(self) -> pa.ChunkedArray[Any]:
@@ -256,7 +262,7 @@ class IndexView:
         import pyarrow as pa
 
         chunks: list[pa.Array[Any]] = []
-        for segment in self._segments:
+        for segment in self.segments:
 
             def read(segment: Segment = segment) -> pa.Array[Any]:
                 ids = (segment.id_at(row) for row in range(segment.rows_count))
@@ -265,7 +271,7 @@ class IndexView:
             found = self._columns.get((segment.name, "runs", "", "artifact_uri"), read)
             assert found is not None
             chunks.append(found)
-        chunks.append(to_array("string", [self._artifact_uri(state.run_id) for state, _ in self._live]))
+        chunks.append(to_array("string", [self._artifact_uri(state.run_id) for state, _ in self.live]))
         return pa.chunked_array(chunks)
 
     def _artifact_uri(self, run_id: str) -> str:
