@@ -199,6 +199,19 @@ def _runs_or_models(record: list[Any]) -> bool:
     )
 
 
+def _quota(record: list[Any]) -> bool:
+    it = _payload(record)
+    return (
+        it is not None
+        and isinstance(it.get("limits"), dict)
+        and all(
+            limit is None or (isinstance(limit, list) and len(limit) == 2 and is_count(limit[0]) and is_text(limit[1]))
+            for limit in it["limits"].values()
+        )
+        and is_int(it.get("time_ms"))
+    )
+
+
 def _tombstone(record: list[Any]) -> bool:
     it = _payload(record)
     return (
@@ -282,6 +295,7 @@ EDITS: dict[str, Shape] = EVERY_LOG | {
     "runs": _runs_or_models,
     "models": _runs_or_models,
     "tombstone": _tombstone,
+    "quota": _quota,
 }
 HEADERS = {"Log", "Points", "Model", "Edits", "Inbox"}
 ALL_TYPES = HEADERS | RUN_LOG.keys() | MODEL_LOG.keys() | EDITS.keys() | {"open", "close", "bye"}

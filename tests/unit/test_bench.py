@@ -28,6 +28,7 @@ COMPARISON_COUNTS = {
     "history": 3,
     "aligned": 4,
     "migrate": 3,
+    "quota": 2,
     "size": 11,
     "crash": 20,
 }

@@ -26,6 +26,7 @@ WORKLOADS = {
     "search-large": "search_large",
     "size": "size",
     "push": "push",
+    "quota": "quota",
     "crash": "crash",
 }
 """Name on the command line → module, which has `SUMMARY` and `run(setting)`."""

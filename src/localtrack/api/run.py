@@ -13,7 +13,7 @@ from localtrack import reporting
 from localtrack.api import environment
 from localtrack.api.active_model import note_use
 from localtrack.api.run_links import RunLinks
-from localtrack.errors import InvalidInputError, LocaltrackError, StorageError
+from localtrack.errors import InvalidInputError, LocaltrackError, QuotaExceededError, StorageError
 from localtrack.format.names import (
     MAX_PARAM_VALUE_CHARS,
     MAX_TAG_VALUE_CHARS,
@@ -52,6 +52,7 @@ class ActiveRun(RunLinks):
         self._forget_backlog()
         self._lost_count = 0
         self._has_warned = False
+        self._refused: set[str] = set()
         self._owner_pid = os.getpid()
         self._at_end: list[Callable[[], object]] = []
         if on_error == "raise":
@@ -373,6 +374,11 @@ class ActiveRun(RunLinks):
         """Raise, or, where training must go on, say so once and keep the call for later."""
         if self._on_error == "raise":
             raise error
+        if isinstance(error, QuotaExceededError):
+            if _limit_in(error) not in self._refused:  # of each limit once, not at each call
+                self._refused.add(_limit_in(error))
+                reporting.warn("a logging call of run %s was refused, as all like it will be: %s", self.run_id, error)
+            return
         if not isinstance(error, StorageError):
             reporting.warn("a logging call of run %s was refused: %s", self.run_id, error)
             return
@@ -429,6 +435,8 @@ class ActiveRun(RunLinks):
         from localtrack.store.artifacts import put_file, require_places
 
         require_places(self._store.storage, self._writer.folder, [path for _, path in plan])
+        if self._writer.quota is not None:
+            self._writer.admit_artifacts(sum(os.path.getsize(local_path) for local_path, _ in plan))
         for local_path, artifact_path in plan:
             record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
             self._writer.note_artifact(record.path, record.bytes, record.sha256)
@@ -445,6 +453,7 @@ class ActiveRun(RunLinks):
     def _put_bytes(self, data: bytes, artifact_path: str) -> None:
         from localtrack.store.artifacts import put_bytes
 
+        self._writer.admit_artifacts(len(data))
         record = put_bytes(self._store.storage, self._writer.folder, data, artifact_path)
         self._writer.note_artifact(record.path, record.bytes, record.sha256)
 
@@ -452,6 +461,11 @@ class ActiveRun(RunLinks):
         from localtrack.store.artifacts import read_artifact
 
         return read_artifact(self._store.storage, self._writer.folder, artifact_path)
+
+
+def _limit_in(error: QuotaExceededError) -> str:
+    """Return the name of the limit that an error is about."""
+    return error.message.partition(" its limit ")[2].partition(" ")[0]
 
 
 def sync_everything() -> Sequence[StorageError]:

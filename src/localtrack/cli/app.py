@@ -25,6 +25,7 @@ from localtrack.cli.commands.lifecycle import delete, end, restore
 from localtrack.cli.commands.merge import merge
 from localtrack.cli.commands.models import models
 from localtrack.cli.commands.pack import pack, unpack
+from localtrack.cli.commands.quota import quota
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
 from localtrack.cli.commands.show import show
@@ -105,6 +106,7 @@ for command in (
     sync,
     seal,
     compact,
+    quota,
     pack,
     unpack,
     check,

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.lines import EDITS, Lines, read_lines, reject_record
+from localtrack.format.quota import Limit, is_sound_quota
 from localtrack.types import DEFAULT_EXPERIMENT_ID
 
 _EXPERIMENT_OPS: Final = frozenset(["created", "renamed", "tagged", "deleted", "restored"])
@@ -98,6 +99,8 @@ class EditsState:
     imported_runs: dict[str, bool] = field(default_factory=dict)
     """Of runs whose life cycle an import has recorded: whether the last one said deleted."""
     imported_models: dict[str, bool] = field(default_factory=dict)
+    quota: dict[str, Limit] = field(default_factory=dict)
+    """Limits that are set, by name."""
     greatest_stamp: int = 0
 
     def is_run_deleted(self, run_id: str, experiment_id: str) -> bool:
@@ -140,7 +143,7 @@ def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
     edits: list[Edit] = []
     for order, record in enumerate(lines.records):
         kind = record[0]
-        if kind not in ("experiment", "runs", "models", "tombstone"):
+        if kind not in ("experiment", "runs", "models", "tombstone", "quota"):
             reject_record(lines, record)
             continue
         if len(record) != 3 or type(record[1]) is not int or not _is_sound(kind, record[2]):
@@ -173,6 +176,8 @@ def fold_edits(
         state.greatest_stamp = max(state.greatest_stamp, edit.stamp)
         if edit.kind == "experiment":
             _apply_to_experiment(state, edit)
+        elif edit.kind == "quota":
+            _apply_quota(state, edit.payload["limits"])
         elif edit.kind in ("runs", "models"):
             lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
             states = state.runs if edit.kind == "runs" else state.models
@@ -244,6 +249,14 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
         experiment.lifecycle_ms = payload["time_ms"]
 
 
+def _apply_quota(state: EditsState, limits: dict[str, list[Any] | None]) -> None:
+    for name, limit in limits.items():
+        if limit is None:
+            state.quota.pop(name, None)
+        else:
+            state.quota[name] = Limit(*limit)
+
+
 def _apply_tags(tags: dict[str, str], changes: Mapping[str, str | None]) -> None:
     for key, value in changes.items():
         if value is None:
@@ -284,6 +297,8 @@ def _is_sound(kind: str, payload: Any) -> bool:
     if kind in ("runs", "models"):
         ids = payload.get(kind)
         return payload.get("op") in ("deleted", "restored") and type(ids) is list and all(type(i) is str for i in ids)
+    if kind == "quota":
+        return is_sound_quota(payload)
     if kind == "tombstone":
         positions = payload.get("positions")
         return (

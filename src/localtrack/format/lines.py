@@ -18,7 +18,7 @@ KNOWN_TYPES: Final = (
     HEADERS
     | frozenset((CLOSED, "torn", "c", "k", "p", "fold", "run", "info", "param", "tag", "artifact", "imported", "batch"))
     | frozenset(("dataset", "input", "output", "model", "metric"))
-    | frozenset(("experiment", "runs", "models", "tombstone", "open", "close", "bye"))
+    | frozenset(("experiment", "runs", "models", "tombstone", "quota", "open", "close", "bye"))
 )
 """All types of format 1, wherever they have their place."""
 

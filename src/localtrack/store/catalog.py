@@ -32,9 +32,11 @@ from localtrack.format.names import (
     validate_key,
     validate_value,
 )
+from localtrack.format.quota import Limit
 from localtrack.storage.failures import is_forbidden
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.store.process_log import ProcessLog
+from localtrack.store.run_quota import require_within
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
@@ -54,6 +56,7 @@ class Catalog:
         self._adopted: dict[str, ExperimentDocument] = {}
         self._state: EditsState | None = None
         self._read_s = 0.0
+        self._said: set[str] = set()  # limits of which it was said that they are exceeded
         _alive.add(self)
         self.findings: list[Finding] = []
         """What was wrong with the files, as of the last `read`."""
@@ -176,6 +179,7 @@ class Catalog:
         checked = _validate_tags(tags)
         with self._lock:
             experiment = require_active(self.find(experiment_id), error=InvalidInputError)
+            self._admit_tags(experiment.name, experiment.tags, checked)
             self._append(("tagged", {"tags": checked, "user": user}, experiment.experiment_id))
 
     def delete(self, experiment_id: object, *, user: str = "") -> None:
@@ -198,6 +202,24 @@ class Catalog:
     def mark_models(self, op: str, model_ids: list[str], *, user: str = "") -> None:
         """Record that logged models were `deleted` or `restored`, any number of them in one record."""
         self._mark("models", op, model_ids, user)
+
+    def known_quota(self) -> Mapping[str, Limit]:
+        """Return the limits that were set as of the last look at the edits, which every start of a run comes after."""
+        with self._lock:
+            return (self._state or self.read()).quota
+
+    def set_limits(self, limits: Mapping[str, Limit | None], *, user: str = "") -> None:
+        """Set limits, or take them away, in one record."""
+        self._site.require_open()
+        with self._lock:
+            stamp = self._next_stamp()
+            payload = {
+                "limits": {name: None if limit is None else list(limit) for name, limit in limits.items()},
+                "time_ms": self._site.clock(),
+                "user": user,
+            }
+            self._log.append(["quota", stamp, payload], stamp=stamp)
+            self._state = None
 
     def bury(self, runs: Mapping[str, Mapping[str, tuple[int, int]]], *, user: str = "") -> None:
         """Write tombstones: so much of these runs is removed for good.
@@ -278,6 +300,14 @@ class Catalog:
         ]
         self._log.append(*records, stamp=stamp)
         self._state = None
+
+    def _admit_tags(self, name: str, tags: Mapping[str, str], changes: Mapping[str, str | None]) -> None:
+        """Raise `QuotaExceededError` if an experiment may not have so many tags."""
+        limit = self.known_quota().get("experiment.tags")
+        new = {key for key, value in changes.items() if value is not None} - tags.keys()
+        if limit is not None and new:
+            what = f"The experiment {name!r}"
+            require_within("experiment.tags", limit, len(tags), len(tags) + len(new), what=what, said=self._said)
 
     def _next_stamp(self) -> int:
         return max(self._site.clock(), self.read().greatest_stamp + 1)

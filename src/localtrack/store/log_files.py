@@ -24,6 +24,7 @@ from localtrack.storage.base import Appender
 from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.open_log import DefinedSets, OpenLog, create_open_log
+from localtrack.store.run_quota import RunQuota
 from localtrack.store.site import LOG_POINTS_BYTES, NOTICE_AGAIN_MS, STILL_THERE_MS, Site, new_writer_id, retire_log
 from localtrack.store.subject import Subject
 
@@ -55,7 +56,9 @@ class LogFiles:
         self._sets: DefinedSets = {}
         self._append: Callable[[bytes], object] = self._no_file
         self._limit_bytes = 0
-        self._is_due = True
+        self._is_full = self._is_due = True
+        self.quota: RunQuota | None = None
+        """Limits to keep; None without any."""
         self._is_synced_each_call = site.durability == "call"
         # A file tells by itself every 64 KiB that it is time to look at its size; smaller limits want a look each time.
         self._is_careful = self._is_synced_each_call or min(site.log_points_bytes, site.chunk_bytes) < LOG_POINTS_BYTES
@@ -80,6 +83,8 @@ class LogFiles:
                 log.file.abandon_after_fork()
         self._log = self._chunk = None
         self.is_alone = False
+        if self.quota is not None:
+            self.quota.forget_after_fork()
         self._direct_points_to(None)
 
     # -- before a write
@@ -91,7 +96,7 @@ class LogFiles:
             self._begin_log()
         elif not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
             self._look_for_files(now_ms)
-        if for_points and self._is_due:
+        if for_points and self._is_full:
             self._require_open()
             self._roll()
         self._last_ms = now_ms
@@ -153,6 +158,8 @@ class LogFiles:
             log.next_set = lost_from.next_set
             log.remember(lost_from.sets, lost_from.definitions)
         self.is_alone &= not self.writer
+        if self.quota is not None:
+            self.quota.begin_writer(writer, before_count=self._points_count)
         self.writer, self._log, self._chunk, self._chunks_count = writer, log, None, 0
         self._points_count, self._last_ms, self._is_in_new_folder = points_count, now_ms, False
         syncer.add(log.file, partial(self._recover, log))
@@ -200,15 +207,17 @@ class LogFiles:
     def _direct_points_to(self, log: OpenLog | None, limit_bytes: int = 0) -> None:
         self._points_log, self._limit_bytes = log, limit_bytes
         if log is None:
-            self._sets, self._append, self._is_due = {}, self._no_file, True
+            self._sets, self._append = {}, self._no_file
         else:
-            self._sets, self._append, self._is_due = log.sets, log.file.append, log.file.size >= limit_bytes
+            self._sets, self._append = log.sets, log.file.append
+        self._look_at_size()
 
     def _no_file(self, data: bytes) -> None:
         raise AssertionError("a writer without a file begins one before it writes")
 
     def _look_at_size(self) -> None:
-        self._is_due = self._points_log is None or self._points_log.file.size >= self._limit_bytes
+        self._is_full = self._points_log is None or self._points_log.file.size >= self._limit_bytes
+        self._is_due = self._is_full or (self.quota is not None and self.quota.is_near(self._points_count))
 
     def _next_stamp(self, now_ms: int) -> int:
         self._stamp = max(now_ms, self._stamp + 1)

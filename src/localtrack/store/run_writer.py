@@ -79,6 +79,8 @@ class RunWriter(StateWriter):
             elif type(timestamp) is not int or not 0 <= timestamp <= MAX_INT64:
                 timestamp = to_timestamp_ms(timestamp)
             if self._is_due or not 0 <= now_ms - self._last_ms < STILL_THERE_MS:
+                if self.quota is not None and not self._admit([(key, value, timestamp, step)]):
+                    return
                 self._prepare(now_ms)
             self._last_ms = now_ms
             found = self._sets.get(key)
@@ -111,6 +113,11 @@ class RunWriter(StateWriter):
         if timestamp_ms is not None:
             timestamp_ms = to_timestamp_ms(timestamp_ms)
         with self._lock:
+            quota = self.quota
+            if quota is not None and (self._is_due or self._points_count + len(keys) > quota.granted):
+                at_ms = self._clock() if timestamp_ms is None else timestamp_ms
+                if not self._admit([(key, value, at_ms, step) for key, value in zip(keys, values, strict=True)]):
+                    return
             target, now_ms = self._prepared_target()
             if timestamp_ms is None:
                 timestamp_ms = now_ms
@@ -120,6 +127,8 @@ class RunWriter(StateWriter):
             if found is None or found.is_far_from(timestamp_ms, step, self._points_count):
                 for key in keys:
                     validate_key(key, "metric")
+                if quota is not None:
+                    quota.admit_keys(keys)
                 found = target.define(keys, timestamp_ms, step, points_count=self._points_count, lines=lines)
             point = [found.number, timestamp_ms - found.base_ms, step - found.base_step, *values]
             total = sum(values)
@@ -141,7 +150,38 @@ class RunWriter(StateWriter):
         assert self._points_log is not None
         return self._points_log, now_ms
 
+    def _admit(self, points: Sequence[Point]) -> bool:
+        """Return whether points may be written as they are; if they have to be thinned, that is done.
+
+        Raises:
+            QuotaExceededError: They may not be written.
+        """
+        assert self.quota is not None
+        if self.quota.admit_points(self._points_count, len(points)):
+            if not self._is_due:
+                self._is_due = self.quota.is_near(self._points_count)
+            return True
+        assert self.quota.thinner is not None
+        kept = [kept for point in points for kept in self.quota.thinner.take(point)]
+        if kept:
+            self._append_points(kept)
+        return False
+
+    def write_held_points(self) -> None:
+        """Write what a limit on points has held back, before the run ends or this process lets go of it."""
+        with self._lock:
+            if self.quota is not None and self.quota.thinner is not None and (rest := self.quota.thinner.take_rest()):
+                self._append_points(rest)
+
+    def admit_artifacts(self, bytes_count: int) -> None:
+        """Raise `QuotaExceededError` if so many bytes of artifacts may not be added to the run."""
+        if self.quota is not None:
+            with self._lock:
+                self.quota.admit_artifacts(bytes_count)
+
     def _append_points(self, points: Sequence[Point]) -> None:
+        if self.quota is not None:
+            self.quota.admit_keys(point[0] for point in points)
         target, _ = self._prepared_target()
         lines: list[bytes] = []
         encoded, fresh = target.encode_points(points, points_count=self._points_count, lines=lines)
@@ -210,6 +250,12 @@ class RunWriter(StateWriter):
         """
         with self._lock:
             params = self._new_params(params)
+            if self.quota is not None:
+                new_tags = len({key for key, value in tags.items() if value is not None} - self.tags.keys())
+                self.quota.admit_state(len(self.params), len(params), len(self.tags), new_tags)
+                self.quota.admit_keys(point[0] for point in points)
+                if points and not self._admit(points):
+                    points = ()
             state = [[kind, items] for kind, items in (("param", params), ("tag", tags)) if items]
             if points and state and self._prepared_target()[0] is self._log:
                 self._append_batch(points, params, tags)

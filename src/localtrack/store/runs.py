@@ -29,6 +29,7 @@ from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
 from localtrack.store.liveness import judge_run
+from localtrack.store.run_quota import RunQuota, require_within
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder, read_run
 from localtrack.store.run_rows import build_row
 from localtrack.store.run_writer import RunWriter
@@ -59,6 +60,8 @@ class Runs:
         self._site = site
         self._catalog = catalog
         self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+        self._experiments: dict[str, str] = {}  # per run folder that was counted for a limit
+        self._said: set[str] = set()  # limits of which it was said that they are exceeded
         self.inbox = Inbox(site)
 
     # -- writing
@@ -88,10 +91,14 @@ class Runs:
         now_ms = self._site.clock()
         if run_id is None:
             run_id = encode_run_id(max(now_ms, 0), os.urandom(RUN_RANDOM_BYTES))
+        self._admit_run(experiment)
         writer = RunWriter(self._site, run_id, document_of(experiment), self.inbox)
+        self._set_limits(writer, None)
         creation = {"start_ms": now_ms if start_ms is None else start_ms, "status": "RUNNING", "user": user}
         first: list[list[Any]] = [["run", creation]]
         if tags:
+            if writer.quota is not None:
+                writer.quota.admit_state(0, 0, 0, len(tags))
             first.append(["tag", dict(tags)])
             writer.tags.update(tags)
         writer.begin(*first)
@@ -120,10 +127,50 @@ class Runs:
         document = ExperimentDocument(state.experiment_id, state.experiment_name, state.generation)
         ensure_experiment_file(self._site.storage, document)
         writer = RunWriter(self._site, run_id, document, self.inbox, state)
+        self._set_limits(writer, reading)
         if is_running:
             writer.begin(["info", {"status": "RUNNING"}])
         self._writers.add(writer)
         return writer
+
+    def _set_limits(self, writer: RunWriter, reading: RunReading | None) -> None:
+        """Have a writer keep the limits on runs, if there are any."""
+        limits = self._catalog.known_quota()
+        if any(name.startswith("run.") for name in limits):
+            keys = reading.folds if reading is not None and "run.metric_keys" in limits else ()
+            writer.quota = RunQuota(
+                self._site.storage,
+                writer.folder,
+                writer.run_id,
+                limits,
+                keys=keys,
+                reread=lambda: self._catalog.read().quota,
+            )
+
+    def _admit_run(self, experiment: ExperimentState) -> None:
+        """Raise `QuotaExceededError` if the store or an experiment may not have another run."""
+        limits = self._catalog.known_quota()
+        wanted = {name: limits[name] for name in ("store.runs", "experiment.runs") if name in limits}
+        if not wanted:
+            return
+        folders = list_run_folders(self._site.storage)
+        for name, limit in wanted.items():
+            if len(folders) < limit.value:
+                continue  # also if all of them are of this experiment
+            found = [experiment_id for folder in folders if (experiment_id := self._experiment_of(folder)) is not None]
+            used, what = len(found), f"The store {self._site.storage.uri}"
+            if name == "experiment.runs":
+                used, what = found.count(experiment.experiment_id), f"The experiment {experiment.name!r}"
+            require_within(name, limit, used, used + 1, what=what, said=self._said)
+
+    def _experiment_of(self, folder: str) -> str | None:
+        """Return the experiment of the run in a folder, once it was looked at without a further look."""
+        if folder not in self._experiments:
+            reading = read_folder(self._site.storage, folder)
+            if reading is None or not reading.is_run or self._is_hidden(reading, self._catalog.read()):
+                return None
+            self._experiments[folder] = reading.state.experiment_id
+        return self._experiments[folder]
 
     def open_writer(
         self, run_id: str, experiment: ExperimentDocument, known: RunState | None, *records: list[Any]
@@ -157,6 +204,7 @@ class Runs:
         """
         if info is None and not writer.has_begun:
             return
+        writer.write_held_points()
         records: list[list[Any]] = []
         sealed: Folds | None = None
         if writer.close_points():

@@ -115,6 +115,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["models"],
         ["merge", "STORE", "STORE"],
         ["seal"],
+        ["quota", "--target", "databricks"],
         ["pack"],
         ["unpack"],
         ["check"],

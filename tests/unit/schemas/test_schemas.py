@@ -130,6 +130,7 @@ METRIC = [
     {"key": "acc", "value": 0.5, "step": 3, "timestamp_ms": T, "run": "r", "dataset": ["iris", "9a1c"]},
 ]
 TOMBSTONE = ["tombstone", T, {"run": "r", "positions": {WRITER: [10, 2]}, "time_ms": T, "user": "ada"}]
+QUOTA = ["quota", T, {"limits": {"run.params": [1600, "refuse"], "run.tags": None}, "time_ms": T, "user": "ada"}]
 
 RIGHT: list[tuple[str, list[Any]]] = [
     ("run_log", LOG),
@@ -181,6 +182,8 @@ RIGHT: list[tuple[str, list[Any]]] = [
     ("edits", edit(T, "team-a", "deleted")),
     ("edits", edit_runs(T, "restored", "a", "b")),
     ("edits", TOMBSTONE),
+    ("edits", QUOTA),
+    ("edits", _with(QUOTA, limits={"later.limit": [0, "later"]})),
     ("edits", ["models", T, {"op": "deleted", "models": ["m-1"], "time_ms": T, "user": ""}]),
     ("inbox", ["open", "r", "0"]),
     ("inbox", ["close", "r", WRITER, 5, {"any": "row"}]),
@@ -295,6 +298,10 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("edits", _with(edit_runs(T, "deleted", "a"), op="created")),
     ("edits", _with(edit_runs(T, "deleted", "a"), runs="a")),
     ("edits", _with(TOMBSTONE, positions={WRITER: [10]})),
+    ("run_log", QUOTA),
+    ("edits", _with(QUOTA, limits={"run.params": 5})),
+    ("edits", _with(QUOTA, limits={"run.params": [-1, "warn"]})),
+    ("edits", _with(QUOTA, limits={"run.params": [5]})),
     ("edits", _with(TOMBSTONE, positions={WRITER: [10, 2.5]})),
     ("edits", _with(TOMBSTONE, positions={"me": [10, 2]})),
     ("inbox", ["open", "r"]),
