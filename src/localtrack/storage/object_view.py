@@ -38,20 +38,31 @@ class ObjectView(ObjectStorage):
                     break
                 siblings[own] = Entry(own, True, 0, 0)
                 folder = above
-        self._folders = {folder: list(entries.values()) for folder, entries in folders.items()}
+        self._folders = folders
 
     def entries(self, key: str) -> list[Entry]:
         """See `Storage.entries`: as of the moment of the view."""
         if key in self._folders:
-            return self._folders[key]
-        return [] if key.startswith(f"{self._base}/") and key not in self._gone else super().entries(key)
+            return list(self._folders[key].values())
+        return [] if self._is_known_missing(key) else super().entries(key)
+
+    def stat(self, key: str) -> Entry | None:
+        """See `Storage.stat`: as of the moment of the view."""
+        folder, _, name = key.rpartition("/")
+        if folder not in self._folders:
+            return super().stat(key) if not self._is_known_missing(folder) else None
+        return self._folders[folder].get(name)
+
+    def exists(self, key: str) -> bool:
+        """See `Storage.exists`: as of the moment of the view."""
+        return self.stat(key) is not None
 
     def load(self, folders: Sequence[str]) -> None:
         """See `Storage.load`."""
         wanted = [
             f"{folder}/{entry.name}"
             for folder in folders
-            for entry in self._folders.get(folder, ())
+            for entry in self._folders.get(folder, {}).values()
             if entry.size <= _LOADED_BYTES
             and (file := parse_run_file(entry.name)) is not None
             and file.kind != "segment"
@@ -68,6 +79,9 @@ class ObjectView(ObjectStorage):
         except FileNotFoundError:
             self._forget(key.rpartition("/")[0])
             raise
+
+    def _is_known_missing(self, folder: str) -> bool:
+        return (folder == self._base or folder.startswith(f"{self._base}/")) and folder not in self._gone
 
     def _forget(self, folder: str) -> None:
         """List a folder anew from now on: something in it was sealed or removed since."""

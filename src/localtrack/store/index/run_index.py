@@ -30,7 +30,7 @@ from localtrack.store.index.part import Part
 from localtrack.store.index.segment import Segment
 from localtrack.store.index.segment_content import content_of_runs, content_of_segments
 from localtrack.store.index.segment_write import Written, write_segment
-from localtrack.store.logparts import gather_logs, read_log
+from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
 
 _TRIES: Final = 20
@@ -233,8 +233,11 @@ class RunIndex:
     def _read_inbox(self) -> set[str] | None:
         """Return the folders of the runs that new notices are about; None if the manifest does not fit the inbox."""
         self.forbidden = {}
-        entries = self.storage.entries(INBOX)
-        sizes = gather_logs(entries)
+        seen = self.storage.view(INBOX)
+        entries = seen.entries(INBOX)
+        sizes, parts = gather_logs(entries), count_parts(entries)
+        if not self.storage.can_append and any(size > self._inbox_offset(name) for name, size in sizes.items()):
+            seen.load([INBOX])  # many small parts: at the same time instead of one by one
         if self.is_marked and self.manifest.token:
             marker = marker_name(self.manifest.token)
             if all(entry.name != marker for entry in entries):
@@ -254,7 +257,7 @@ class RunIndex:
                 return None
             if size > file.offset:
                 try:
-                    data = self._read_from(f"{INBOX}/{name}", file.offset)
+                    data = self._read_from(seen, f"{INBOX}/{name}", file.offset, parts_count=parts.get(name))
                 except StorageError as error:
                     if not is_forbidden(error):
                         raise
@@ -285,13 +288,19 @@ class RunIndex:
             self.inbox = {}
             self.distrust("")
 
-    def _read_from(self, key: str, offset: int) -> bytes:
-        if self.storage.can_append:
+    def _inbox_offset(self, name: str) -> int:
+        """Return how much of an inbox file has been read, by this process or whoever wrote the manifest."""
+        file, covered = self.inbox.get(name), self.manifest.inbox.get(name)
+        return file.offset if file is not None else covered.bytes_count if covered is not None else 0
+
+    @staticmethod
+    def _read_from(storage: Storage, key: str, offset: int, *, parts_count: int | None) -> bytes:
+        if storage.can_append:
             try:
-                return self.storage.read_from(key, offset)
+                return storage.read_from(key, offset)
             except FileNotFoundError:
                 pass  # a copy of a store from a medium that keeps logs in parts
-        return read_log(self.storage, key)[offset:]
+        return read_log(storage, key, parts_count=parts_count)[offset:]
 
     def _look_at_days(self) -> list[str]:
         """Notice folders of runs that were copied in or removed; return those that are new."""
