@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from localtrack.api.pages import RunPage
@@ -179,6 +179,7 @@ class CleanupCalls:
         filter_string: str = "",
         keep_best: int | None = None,
         by: str | None = None,
+        only_synced_to: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> GcReport:
         """Remove for good what nobody can want any more, or, by default, say what that is.
@@ -194,6 +195,8 @@ class CleanupCalls:
             filter_string: Only deleted runs that match, as in `search_runs`.
             keep_best: Keep so many runs of each experiment, deleted or not, that come first in the order `by`.
             by: Such as `metrics.loss ASC`.
+            only_synced_to: Only runs of which this target of `sync`, a server or another store, has all, artifacts
+                included: as the other store is read now, or as the server was read after the last push.
             progress: Called with how many run folders are done, and how many there are.
 
         Raises:
@@ -223,6 +226,17 @@ class CleanupCalls:
                     [experiment_id], order_by=[by], max_results=keep_best, run_view_type=ViewType.ALL
                 )
                 best |= {row.info.run_id for row in first}
+        why_missing = None
+        if only_synced_to is not None:
+            from localtrack.sync.holding import open_holding
+
+            why_missing = open_holding(self._site, os.fspath(only_synced_to))
+
+        def why_kept(run_id: str, positions: Mapping[str, tuple[int, int]]) -> str:
+            if run_id in best:
+                return f"it is among the best {keep_best} by {by}"
+            return why_missing(run_id, positions) if why_missing is not None else ""
+
         return collect_garbage(
             self._site,
             self._catalog,
@@ -230,7 +244,7 @@ class CleanupCalls:
             [row.info.run_id for row in page],
             older_than_ms=older_than_ms,
             is_dry_run=dry_run,
-            why_kept=lambda run_id, _: f"it is among the best {keep_best} by {by}" if run_id in best else "",
+            why_kept=why_kept,
             user=self._user,
             progress=progress,
         )

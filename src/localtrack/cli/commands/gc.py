@@ -33,6 +33,7 @@ _KINDS = {
 @click.option("-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only deleted runs of this one.")
 @click.option("--filter", "filter_string", default="", metavar="FILTER", help="Only deleted runs that match.")
 @click.option("--keep-best", type=click.IntRange(1), metavar="N", help="Keep the N best runs of each experiment.")
+@click.option("--keep-synced", "target", metavar="TARGET", help="Only runs of which this target of sync has all.")
 @click.option("--by", metavar="KEY", help="What is best comes first by this, such as `metrics.loss ASC`.")
 @general_options
 @pass_session
@@ -44,6 +45,7 @@ def gc(
     filter_string: str,
     keep_best: int | None,
     by: str | None,
+    target: str | None,
 ) -> None:
     """Remove for good what was deleted long ago.
 
@@ -59,6 +61,7 @@ def gc(
             filter_string=filter_string,
             keep_best=keep_best,
             by=by,
+            only_synced_to=target,
             progress=show,
         )
         uri = store.uri
