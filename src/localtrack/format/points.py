@@ -111,8 +111,9 @@ class PointReader:
             elif kind == "k":
                 self._take_keys(record)
             elif kind == "p" and type(record[1]) is list:
-                for point in record[1]:
-                    self.take_point(point)
+                if len(record[1]) < _UNIFORM_COUNT or not self.take_uniform(record[1]):
+                    for point in record[1]:
+                        self.take_point(point)
             else:
                 others.append(record)
 
