@@ -99,6 +99,17 @@ class StandIn:
         }
         return {"experiment_id": experiment_id}
 
+    def _experiments_search(self, doc: dict[str, Any]) -> dict[str, Any]:
+        shown = [{**experiment, "tags": _rows(experiment["tags"])} for experiment in self.experiments.values()]
+        return self._page("experiments", shown, doc)
+
+    def _logged_models_search(self, doc: dict[str, Any]) -> dict[str, Any]:
+        return {"models": []}
+
+    def _artifacts_list(self, doc: dict[str, Any]) -> dict[str, Any]:
+        self._run(doc["run_id"])
+        return {"files": []}
+
     def _experiments_get(self, doc: dict[str, Any]) -> dict[str, Any]:
         experiment = self._experiment(doc["experiment_id"])
         return {"experiment": {**experiment, "tags": _rows(experiment["tags"])}}

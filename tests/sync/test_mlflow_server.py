@@ -19,6 +19,36 @@ from tests.sync.stores import START_MS, add_entities, add_to_store, make_store
 PATIENT = Patience(tries_count=5, first_pause_s=0.05, settle_s=0.5, timeout_s=60.0)
 
 
+def models_again(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "models")
+
+
+def shown(store: Store, experiment_name: str) -> list[object]:
+    """Return everything of an experiment's runs and models that a pull brings."""
+    experiment = store.get_experiment_by_name(experiment_name)
+    assert experiment is not None
+    runs = []
+    for row in store.search_runs([experiment.experiment_id]):
+        document = store.get_run(row.info.run_id).to_dictionary()
+        document["info"] = {k: v for k, v in document["info"].items() if k not in ("artifact_uri", "user_id")}
+        points = {
+            # As databases keep them: one zero, and the greatest number for infinity.
+            (p["key"], p["step"], p["timestamp_ms"], str(float("inf") if p["value"] > 1.7e308 else p["value"] + 0.0))
+            for p in store.metric_history(row.info.run_id).to_pylist()
+        }
+        document["data"]["metrics"] = {}
+        document["inputs"]["dataset_inputs"].sort(key=str)
+        folder = store.download_artifacts(row.info.run_id) if store.list_artifacts(row.info.run_id) else None
+        files = sorted(p for p in Path(folder).rglob("*") if p.is_file()) if folder else []
+        contents = [(p.relative_to(folder or p).as_posix(), p.read_bytes()) for p in files]
+        runs.append((row.info.run_id, document, sorted(points), contents))
+    models = [
+        (m.model_id, m.name, m.status, m.model_type, m.source_run_id, dict(m.params), dict(m.tags), m.metrics)
+        for m in store.list_logged_models([experiment.experiment_id])
+    ]
+    return [sorted(runs, key=lambda run: run[0]), sorted(models, key=lambda model: model[0])]
+
+
 def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder = tmp_path / "server"
     folder.mkdir()
@@ -50,6 +80,21 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
                 front.faults.clear()
                 assert push(models, front.url, patience=PATIENT, naming=Naming("again/")).is_complete
             assert compare_store(url, models, prefix="again/") == []
+            # And back: into a store that knows nothing, and into the one that they came from.
+            with Store.open(tmp_path / "pulled") as pulled:
+                report = pulled.pull(url, experiment_names=["models"])
+                assert (report.runs_added, report.models_added, report.is_complete) == (2, 2, True), report
+                assert shown(pulled, "models") == shown(models, "models")
+                assert pulled.pull(url, experiment_names=["models"]).changes_count == 0
+            report = models.pull(url, experiment_names=["models"])
+            assert (report.runs_added, report.points_added, report.models_added) == (0, 0, 0), report
+            assert len(models.search_runs()) == 2
+        with Store.open(tmp_path / "all") as everything:
+            report = everything.pull(url)
+            assert report.is_complete, report.findings
+            for name in ("team/ä", "elsewhere", "many", "models"):
+                origin = models_again(tmp_path) if name == "models" else store
+                assert shown(everything, name) == shown(origin, name), name
         add_to_store(store)
         assert push(store, url, patience=PATIENT).points_sent == 52
         assert compare_store(url, store) == []

@@ -16,6 +16,7 @@ from localtrack.api.store_cleanup import CleanupCalls
 from localtrack.api.store_histories import HistoryCalls
 from localtrack.api.store_import import ImportCalls
 from localtrack.api.store_models import ModelCalls
+from localtrack.api.store_pull import PullCalls
 from localtrack.api.store_quota import QuotaCalls
 from localtrack.api.store_sync import SyncCalls
 from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
@@ -36,7 +37,17 @@ if TYPE_CHECKING:
     from localtrack.store.spool_thread import SpoolKeeper
 
 
-class Store(AnalysisCalls, HistoryCalls, ModelCalls, ArtifactCalls, CleanupCalls, QuotaCalls, ImportCalls, SyncCalls):
+class Store(
+    AnalysisCalls,
+    HistoryCalls,
+    ModelCalls,
+    ArtifactCalls,
+    CleanupCalls,
+    QuotaCalls,
+    ImportCalls,
+    SyncCalls,
+    PullCalls,
+):
     """Runs and experiments below one path. Make one with `Store.open`.
 
     Concurrency: thread-safe; any number of processes, on any number of hosts, may have the same store open, and write.

@@ -25,6 +25,7 @@ from localtrack.cli.commands.lifecycle import delete, end, restore
 from localtrack.cli.commands.merge import merge
 from localtrack.cli.commands.models import models
 from localtrack.cli.commands.pack import pack, unpack
+from localtrack.cli.commands.pull import pull
 from localtrack.cli.commands.quota import quota
 from localtrack.cli.commands.runs import runs
 from localtrack.cli.commands.seal import seal
@@ -104,6 +105,7 @@ for command in (
     merge,
     import_command,
     sync,
+    pull,
     seal,
     compact,
     quota,

@@ -38,6 +38,12 @@ FIELDS: Final[dict[str, str]] = {
         "points_repeated, params_added, tags_changed, inputs_added, model_metrics_added, life_cycles_changed, "
         "artifacts_added, artifact_bytes, findings"
     ),
+    "pull": (
+        "destination, dry_run, source, complete, experiments_added, experiments_extended, runs_added, runs_extended, "
+        "runs_unchanged, runs_failed, models_added, models_extended, models_unchanged, models_failed, points_added, "
+        "points_repeated, params_added, tags_changed, inputs_added, model_metrics_added, life_cycles_changed, "
+        "artifacts_added, artifact_bytes, findings"
+    ),
     "sync": (
         "target, identity, dry_run, complete, failure, interrupted, runs, unchanged, skipped, experiments, losses, "
         "left_out, notes, points_sent, artifacts_sent, requests, sent_bytes, duration_s, plan"

@@ -44,13 +44,13 @@ def import_command(ctx: click.Context, session: Session, source: str, is_dry: bo
     An import can be repeated: it adds what is new in SOURCE, and leaves alone what was changed here. One that was cut
     off is completed by the next. What cannot be read is reported, stops nothing, and makes the exit code 12.
     """
-    with _target(session, is_dry=is_dry) as store, progress_bar(f"Importing {printable(source)}") as show:
+    with import_target(session, is_dry=is_dry) as store, progress_bar(f"Importing {printable(source)}") as show:
         report = store.import_from(source, dry_run=is_dry, artifact_root=artifact_root, progress=show)
         uri = store.uri
     if session.is_json:
-        write_json({"destination": uri, "dry_run": is_dry, **_document(report)})
+        write_json({"destination": uri, "dry_run": is_dry, **import_document(report)})
     else:
-        write_lines(_sentences(report, is_dry=is_dry))
+        write_lines(import_sentences(report, is_dry=is_dry))
         write_findings(finding for finding in report.findings if finding.severity != "info")
         for finding in report.findings:
             if finding.severity == "info":
@@ -60,7 +60,7 @@ def import_command(ctx: click.Context, session: Session, source: str, is_dry: bo
 
 
 @contextmanager
-def _target(session: Session, *, is_dry: bool) -> Iterator[Store]:
+def import_target(session: Session, *, is_dry: bool) -> Iterator[Store]:
     """Open the store, made where it is missing; a dry run makes none, and counts against an empty one."""
     from localtrack.api.location import resolve_store_path
     from localtrack.api.store import Store
@@ -80,7 +80,8 @@ def _target(session: Session, *, is_dry: bool) -> Iterator[Store]:
         yield store
 
 
-def _document(report: ImportReport) -> dict[str, Any]:
+def import_document(report: ImportReport) -> dict[str, Any]:
+    """Return a report as `--json` prints it."""
     return {
         "source": report.source,
         "complete": report.is_complete,
@@ -107,7 +108,8 @@ def _document(report: ImportReport) -> dict[str, Any]:
     }
 
 
-def _sentences(report: ImportReport, *, is_dry: bool) -> Iterator[str]:
+def import_sentences(report: ImportReport, *, is_dry: bool) -> Iterator[str]:
+    """Yield a report for people."""
     would = "would be " if is_dry else ""
     failed = f", {report.runs_failed} failed" if report.runs_failed else ""
     yield (

@@ -12,7 +12,6 @@ from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.tables import Column, format_table
 from localtrack.cli.text import format_bytes, format_duration, printable
 from localtrack.errors import ErrorCode, LocaltrackError, SyncError
-from localtrack.sync.report import encode_report
 
 if TYPE_CHECKING:
     from localtrack.api.store import Store
@@ -115,6 +114,8 @@ def sync(
     if watch:
         _watch(session, target, options, interval_s=interval)
         return
+    from localtrack.sync.report import encode_report
+
     with session.open_store() as store:
         report = _push(session, store, target, options, is_dry=dry_run, is_check=verify)
     if session.is_json:
@@ -164,6 +165,7 @@ def _push(
 
 def _watch(session: Session, target: str, options: dict[str, Any], *, interval_s: float) -> None:
     """Push again and again; one line, or JSON document, for each push that sent something or failed."""
+    from localtrack.sync.report import encode_report
     from localtrack.sync.watch import watch
 
     is_shown = False
