@@ -90,9 +90,10 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
             assert (report.runs_added, report.points_added, report.models_added) == (0, 0, 0), report
             assert len(models.search_runs()) == 2
         with Store.open(tmp_path / "all") as everything:
-            report = everything.pull(url)
+            names = ("team/ä", "elsewhere", "many", "models")
+            report = everything.pull(url, experiment_names=names)
             assert report.is_complete, report.findings
-            for name in ("team/ä", "elsewhere", "many", "models"):
+            for name in names:
                 origin = models_again(tmp_path) if name == "models" else store
                 assert shown(everything, name) == shown(origin, name), name
         add_to_store(store)
