@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from localtrack.api.pages import RunPage
 from localtrack.api.store_search import SearchCalls
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from localtrack.query.snapshot import RunSnapshot
     from localtrack.query.sql.result import Parameters, SqlResult
     from localtrack.query.sql.source import ChooseKeys, Source
+
+
+_FEW_KEYS_COUNT: Final = 4
+"""Up to so many metrics are read one by one, each from its own row groups; what lies in logs is read anew each time."""
 
 
 class AnalysisCalls(SearchCalls):
@@ -261,6 +265,7 @@ class AnalysisCalls(SearchCalls):
         return source
 
     def _chosen_points(self, run_id: str, choose: ChooseKeys, findings: list[Finding]) -> pa.Table | None:
+        from localtrack.format.segment_table import concat_points
         from localtrack.store.history import read_history
         from localtrack.store.run_reading import RunReading
 
@@ -269,7 +274,9 @@ class AnalysisCalls(SearchCalls):
             wanted = choose(keys)
             if not wanted:
                 return None
-            return read_history(reading, wanted[0] if len(wanted) == 1 else None)
+            if len(wanted) < len(keys) and len(wanted) <= _FEW_KEYS_COUNT:
+                return concat_points(read_history(reading, key) for key in wanted)
+            return read_history(reading, None)
 
         try:
             reading = self._runs.read(run_id)

@@ -166,3 +166,21 @@ def test_the_path_of_the_store_is_not_in_the_way(tmp_path: Path) -> None:
         run.log_metric("a b/c", 1.0)
         answer = store.sql(H + "WHERE run_id IN (SELECT run_id FROM tags WHERE value = 'it''s') AND key = 'a b/c'")
         assert [row["value"] for row in answer] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "condition", ["key = 'k3'", "key IN ('k1', 'k3')", "key >= 'k4'", "key LIKE 'k%'", "value < 5"]
+)
+def test_few_keys_of_a_sealed_run_and_all_of_them_are_the_same_points(tmp_path: Path, condition: str) -> None:
+    with Store.open(tmp_path / "store") as store:
+        with store.start_run(context=False) as run:
+            for step in range(1_500):
+                run.log_metrics({f"k{n}": float(step * n) for n in range(6)}, step=step)
+        assert list(tmp_path.glob("store/runs/*/*/*.parquet"))
+        found = store.sql(f"SELECT key, step, value FROM metric_history WHERE {condition}").to_arrow().to_pylist()
+        import duckdb
+
+        points = store.metric_history(run.run_id).to_pandas().astype({"key": str})
+        assert len(points) == 9_000
+        wanted = duckdb.sql(f"SELECT key, step, value FROM points WHERE {condition}").to_arrow_table().to_pylist()
+        assert sorted(map(str, found)) == sorted(map(str, wanted))
