@@ -67,7 +67,7 @@ def test_a_fault_anywhere_changes_no_answer(
     code, report = trial.run()
     assert (code, report["problem"], report["past"]) == (0, "", [])
     assert trial.judge() == []
-    faults = plan_faults(report["operations"], stride=None if long_form else 4)
+    faults = plan_faults(report["operations"], stride=None if long_form else 8)
     wrong: dict[str, list[str]] = {}
     for fault in faults:
         code, left = trial.run(fault)

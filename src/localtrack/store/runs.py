@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack import reporting
 from localtrack.errors import (
@@ -53,6 +53,10 @@ class RunReport:
     """Per writer: bytes of its log, points."""
 
 
+_STARTS_COUNT: Final = 1_000
+"""Where a limit on runs is far, so many are started before runs are counted again: that lists all of them."""
+
+
 class Runs:
     """The runs of one store. Thread-safe."""
 
@@ -60,6 +64,7 @@ class Runs:
         self._site = site
         self._catalog = catalog
         self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+        self._starts_granted = 0  # so many runs may be started before runs are counted again
         self._experiments: dict[str, str] = {}  # per run folder that was counted for a limit
         self._said: set[str] = set()  # limits of which it was said that they are exceeded
         self.inbox = Inbox(site)
@@ -153,7 +158,12 @@ class Runs:
         wanted = {name: limits[name] for name in ("store.runs", "experiment.runs") if name in limits}
         if not wanted:
             return
+        if self._starts_granted > 0:
+            self._starts_granted -= 1
+            return
         folders = list_run_folders(self._site.storage)
+        left_count = min(limit.value for limit in wanted.values()) - len(folders)
+        self._starts_granted = min(max(left_count // 20, 0), _STARTS_COUNT)
         for name, limit in wanted.items():
             if len(folders) < limit.value:
                 continue  # also if all of them are of this experiment

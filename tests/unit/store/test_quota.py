@@ -16,7 +16,9 @@ from tests.independent.validate import validate_tree
 
 from localtrack.api.store import Store
 from localtrack.errors import InvalidInputError, QuotaExceededError
+from localtrack.storage.base import Storage
 from localtrack.store.run_quota import BETWEEN_LOOKS_COUNT, slack_of
+from localtrack.store.run_reading import list_run_folders
 from localtrack.types import Metric, Param, RunTag
 
 
@@ -220,6 +222,26 @@ def test_runs_and_tags_of_experiments_and_artifacts(store: Store) -> None:
     with pytest.raises(QuotaExceededError, match=r"experiment\.tags"):
         store.set_experiment_tags(experiment.experiment_id, {"u": "1"})
     assert len(store.search_runs()) == 3
+
+
+def test_far_from_a_limit_on_runs_they_are_not_counted_at_each_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+
+    def counting(storage: Storage) -> list[str]:
+        nonlocal counted
+        counted += 1
+        return list_run_folders(storage)
+
+    monkeypatch.setattr("localtrack.store.runs.list_run_folders", counting)
+    store.set_quota({"store.runs": 60}, action="refuse")
+    for _ in range(60):
+        store.start_run("e", context=False).end()
+    with pytest.raises(QuotaExceededError):
+        store.start_run("e", context=False)
+    assert counted <= 45
+    assert len(store.search_runs()) == 60
 
 
 RACES = """
