@@ -58,7 +58,8 @@ def write_store(root: Path, shape: Shape, *, active_count: int, inbox_files_coun
         folder.mkdir(parents=True)
         (folder / f"{writer}.jsonl").write_bytes(data)
         if not is_active:  # as old as it says, or searches would take it for one that is being copied in
-            os.utime(folder, (state.end_ms / 1000, state.end_ms / 1000))
+            for path in (folder / f"{writer}.jsonl", folder):
+                os.utime(path, (state.start_ms / 1000, state.start_ms / 1000))
         if is_active or number >= first_active - inbox_files_count:
             notices.append((state.run_id, state.experiment_id, "" if is_active else writer, len(data)))
         progress(number + 1)

@@ -160,6 +160,13 @@ class Storage(Protocol):
         """Return what is known of a file or folder; None if there is none."""
         ...
 
+    def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        """Return time of last change in ms and size of many files and folders; None for those that are not there.
+
+        As `stat`, for whoever asks about thousands at each search.
+        """
+        ...
+
     def read_from(self, key: str, offset: int) -> bytes:
         """Return the bytes of a file from an offset on. `FileNotFoundError` if there is none."""
         ...

@@ -34,6 +34,9 @@ class FileMark(NamedTuple):
     size: int
 
 
+_READ_BYTES: Final = 64 * 1024
+
+
 class LocalStorage:
     """Direct file operations below one folder."""
 
@@ -110,18 +113,32 @@ class LocalStorage:
         size = 0 if is_folder else found.st_size
         return Entry(key.rpartition("/")[2], is_folder, size, found.st_mtime_ns // 1_000_000)
 
+    def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        """See `Storage.look`."""
+        prefix, stat = f"{self.root}/", os.stat
+        found: list[tuple[int, int] | None] = []
+        for key in keys:
+            try:
+                it = stat(prefix + key)
+            except (FileNotFoundError, NotADirectoryError):
+                found.append(None)
+            except OSError as error:
+                raise to_storage_error(error, f"Looking at {show_path(self.path(key))}") from error
+            else:
+                found.append((it.st_mtime_ns // 1_000_000, it.st_size))
+        return found
+
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`. Without a file object: searches call this for each run that goes on."""
         with self._reading(key):
             fd = os.open(self.path(key), os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
-                size = os.fstat(fd).st_size - offset
-                if size <= 0:
-                    return b""
+                parts: list[bytes] = []
                 os.lseek(fd, offset, os.SEEK_SET)
-                parts = [os.read(fd, size)]
-                while len(parts[-1]) and (size := size - len(parts[-1])) > 0:
-                    parts.append(os.read(fd, size))
+                while part := os.read(fd, _READ_BYTES):
+                    parts.append(part)
+                    if len(part) < _READ_BYTES:
+                        break  # at the end: what comes later is for the next look
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             finally:
                 os.close(fd)

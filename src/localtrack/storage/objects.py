@@ -191,6 +191,10 @@ class ObjectStorage:
         size = 0 if is_folder else int(item.get("size") or 0)
         return Entry(key.rpartition("/")[2], is_folder, size, _mtime_ms(item))
 
+    def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        """See `Storage.look`."""
+        return [None if entry is None else (entry.mtime_ms, entry.size) for entry in map(self.stat, keys)]
+
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`."""
         with _mapped(f"Reading {self.path(key)}"):

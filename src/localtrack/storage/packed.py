@@ -165,12 +165,21 @@ class PackedStorage:
             self.refresh()  # the pack was written anew under another name
         return None
 
+    def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        """See `Storage.look`."""
+        found = self.inner.look(keys)
+        for place, key in enumerate(keys):
+            if (found[place] is None or self._directory.packs) and (entry := self.stat(key)) is not None:
+                found[place] = entry.mtime_ms, entry.size
+        return found
+
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`."""
-        if not key.startswith(_BELOW_RUNS) or self._member(key) is None:
-            loose = _unless_missing(lambda: self.inner.read_from(key, offset))
-            if loose is not None:
-                return loose
+        if not self._directory.packs or not key.startswith(_BELOW_RUNS) or self._member(key) is None:
+            try:
+                return self.inner.read_from(key, offset)
+            except FileNotFoundError:
+                pass  # it may have gone into a pack
         return self.read(key)[offset:]
 
     def open(self, key: str) -> BinaryIO:
@@ -197,7 +206,7 @@ class PackedStorage:
     def stat(self, key: str) -> Entry | None:
         """See `Storage.stat`."""
         loose = self.inner.stat(key)
-        if not key.startswith(_BELOW_RUNS):
+        if not key.startswith(_BELOW_RUNS) or (loose is not None and not self._directory.packs):
             return loose
         if loose is None:
             self._look()

@@ -72,6 +72,10 @@ class SpooledStorage:
             return front
         return back if len(back) > len(front) else front
 
+    def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        """See `Storage.look`."""
+        return [None if entry is None else (entry.mtime_ms, entry.size) for entry in map(self.stat, keys)]
+
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`."""
         return self.read(key)[offset:] if offset else self.read(key)

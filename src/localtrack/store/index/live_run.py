@@ -7,12 +7,13 @@ is read. Whatever is out of the ordinary there, a closing record included, makes
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from localtrack.format.jsonlines import decode_json
 from localtrack.format.lines import Record
-from localtrack.format.metric_fold import Folds, combine_folds
+from localtrack.format.metric_fold import Folds
 from localtrack.format.points import PointColumns, PointReader
 from localtrack.format.run_fold import RunState, fold_run
 from localtrack.format.runlog import RunLog, extend_run_log
@@ -107,6 +108,24 @@ class LiveRun:
             self._changed_ms, has_changed = max(self._changed_ms, entry.mtime_ms), True
         return has_changed
 
+    def watched_keys(self) -> list[str]:
+        """Return the folder and the files that may grow: what `is_still` wants to be told of."""
+        return [self.folder, *(f"{self.folder}/{name}" for name in self._tails)]
+
+    def is_still(self, seen: Sequence[tuple[int, int] | None]) -> bool:
+        """Return whether a run that goes on shows no change.
+
+        Args:
+            seen: Times of change and sizes of what `watched_keys` names.
+        """
+        if not self._tails or self._read_ms == 0 or self.state is None or seen[0] is None:
+            return False
+        if seen[0][0] != self._folder_ms or self._read_ms - self._folder_ms < RACY_MS:
+            return False
+        return all(
+            it is not None and it[1] == tail.size for it, tail in zip(seen[1:], self._tails.values(), strict=True)
+        )
+
     def fail(self, finding: Finding) -> None:
         """Say that it cannot be read now."""
         self.state, self.folds, self.findings = None, {}, [finding]
@@ -190,13 +209,14 @@ class LiveRun:
             data = self.storage.read_from(f"{self.folder}/{name}", tail.offset)
         except FileNotFoundError:
             return False
+        seen_size = tail.offset + len(data)
         end = data.rfind(b"\n") + 1
         if end:
             records = _decode(data[:end])
             if records is None or not self._take(tail, records):
                 return False
             tail.offset += end
-        tail.size = size
+        tail.size = min(size, seen_size)
         return True
 
     def _take(self, tail: _Tail, records: list[Record]) -> bool:
@@ -218,8 +238,10 @@ class LiveRun:
             if reader.problems:
                 return False
         if len(reader.columns):
-            self.folds = combine_folds([self.folds, reader.columns.fold()])
-            reader.columns = PointColumns()
+            folds = dict(self.folds)  # a view may hold the old ones
+            for key, fold in reader.columns.fold().items():
+                folds[key] = folds[key].combine(fold) if key in folds else fold
+            self.folds, reader.columns = folds, PointColumns()
         return True
 
 

@@ -39,6 +39,8 @@ _FLUSH_COUNT: Final = 2_000
 """With so many settled runs in the overlay they become a segment in memory: a tenth of the space, and no Python."""
 _LOADED_COUNT: Final = 256
 """So many runs are fetched at the same time from an object store."""
+_ALL_EVERY: Final = 16
+"""Each so many refreshes runs that show no change are judged too: they may have been still for long."""
 _TIER: Final = 4
 _THOROUGH_S: Final = 10.0
 """All folders of runs are looked at so often, where there are too many to look at each time."""
@@ -82,6 +84,7 @@ class RunIndex:
         self._foreign: dict[str, dict[str, tuple[Part, int, str]]] | None = None
         self._thorough_s = -_THOROUGH_S
         self._edits: EditsState | None = None
+        self._refreshes_count = 0
 
     # -- refresh
 
@@ -195,7 +198,7 @@ class RunIndex:
         unsettled = sorted(self._unsettled)
         if not self.storage.is_local:
             self._seen.load(unsettled)
-        for folder in unsettled:
+        for folder in self._stirring(unsettled, touched):
             self._look(folder, is_forced=folder in touched, is_open=folder in opened, is_hasty=is_hasty)
         self._flush()
         is_hasty |= len(found) > _FLUSH_COUNT
@@ -210,6 +213,21 @@ class RunIndex:
             self._follow_tombstones(edits)
         self._edits = edits
         return True
+
+    def _stirring(self, folders: list[str], touched: set[str]) -> list[str]:
+        """Return the folders that want a closer look: those of which a notice speaks, or that show a change."""
+        self._refreshes_count += 1
+        if not (self.storage.can_append and self.storage.is_local) or self._refreshes_count % _ALL_EVERY == 0:
+            return folders
+        runs = [self.live.get(folder) for folder in folders]
+        keys = [[] if run is None else run.watched_keys() for run in runs]
+        seen = iter(self._seen.look([key for some in keys for key in some]))
+        chosen: list[str] = []
+        for folder, run, some in zip(folders, runs, keys, strict=True):
+            here = [next(seen) for _ in some]
+            if run is None or folder in touched or not run.is_still(here):
+                chosen.append(folder)
+        return chosen
 
     def _look(self, folder: str, *, is_forced: bool, is_open: bool, is_hasty: bool) -> None:
         run = self.live.get(folder)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.arrow_columns import ColumnType, column
@@ -72,18 +73,27 @@ def to_repeating(values: Sequence[str | None]) -> pa.Array[Any]:
     return pa.DictionaryArray.from_arrays(column("int32", indices), to_array("string", list(places)))
 
 
+_NARROW_VALUES: Final[Mapping[str, Callable[[RunState], Any]]] = {
+    "run_id": attrgetter("run_id"),
+    "experiment_id": attrgetter("experiment_id"),
+    "run_name": attrgetter("name"),
+    "user_id": attrgetter("user"),
+    "status": attrgetter("status"),
+    "start_time": attrgetter("start_ms"),
+    "end_time": attrgetter("end_ms"),
+}
+
+
+def narrow_column(name: str, states: Iterable[RunState]) -> pa.Array[Any]:
+    """Return one column of the narrow table of runs, texts as they are."""
+    return to_array(NARROW[name], list(map(_NARROW_VALUES[name], states)))
+
+
 def narrow_table(states: Sequence[RunState]) -> pa.Table:
     """Return the narrow table of runs."""
-    values: dict[str, Sequence[Any]] = {
-        "run_id": [s.run_id for s in states],
-        "experiment_id": [s.experiment_id for s in states],
-        "run_name": [s.name for s in states],
-        "user_id": [s.user for s in states],
-        "status": [s.status for s in states],
-        "start_time": [s.start_ms for s in states],
-        "end_time": [s.end_ms for s in states],
-    }
-    return to_table(NARROW, values)
+    import pyarrow as pa
+
+    return pa.Table.from_arrays([narrow_column(name, states) for name in NARROW], names=list(NARROW))
 
 
 def tall_groups(relation: str, rows: Sequence[tuple[RunState, Folds]]) -> Iterator[tuple[str, pa.Table]]:

@@ -23,7 +23,7 @@ from localtrack.store.index.tables import (
     REPEATING,
     TALL_COLUMNS,
     all_null,
-    narrow_table,
+    narrow_column,
     numbers,
     tall_groups,
     to_array,
@@ -112,7 +112,7 @@ class IndexView:
 
         chunks = [self._segment_column(segment, name) for segment in self.segments]
         if self.live or not chunks:
-            live = narrow_table([state for state, _ in self.live]).column(name).combine_chunks()
+            live: Any = narrow_column(name, (state for state, _ in self.live))
             chunks.append(live.dictionary_encode() if name in REPEATING else live)
         return pa.chunked_array(chunks)
 
