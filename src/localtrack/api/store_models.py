@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from localtrack.api.model_artifacts import ModelArtifactCalls
 from localtrack.api.pages import LoggedModelPage
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.format.names import validate_key, validate_value
@@ -25,7 +26,7 @@ _BAD_NAME_CHARS: Final = ("/", ":", ".", "%", '"', "'")
 """Source: `_validate_logged_model_name` of mlflow.utils.validation."""
 
 
-class ModelCalls:
+class ModelCalls(ModelArtifactCalls):
     """What a `Store` offers for logged models, and for inputs and outputs of runs that it does not write itself."""
 
     storage: Storage

@@ -349,5 +349,5 @@ def _invalid(message: str) -> InvalidInputError:
 
 
 def _not_found(name: str) -> NotFoundError:
-    what = f"The run has no artifact {name!r}." if name else "The run has no artifacts."
+    what = f"There is no artifact {name!r}." if name else "There are no artifacts."
     return NotFoundError(what, code=ErrorCode.ARTIFACT_NOT_FOUND)

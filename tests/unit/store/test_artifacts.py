@@ -492,7 +492,7 @@ def test_what_is_not_there_is_not_found(any_store: Any, tmp_path: Path) -> None:
     artifacts.put_bytes(any_store, RUN, b"x", "a/b")
     for path in ("nowhere", "a/nowhere", "a/b/c", "x" * 300):
         assert artifacts.read_artifact(any_store, RUN, path) is None
-        with pytest.raises(NotFoundError, match="has no artifact") as caught:
+        with pytest.raises(NotFoundError, match="There is no artifact") as caught:
             artifacts.download(any_store, RUN, path, tmp_path)
         assert caught.value.code is ErrorCode.ARTIFACT_NOT_FOUND
 
@@ -514,7 +514,7 @@ def test_a_local_store_gives_the_artifact_itself(store: LocalStorage) -> None:
 
 
 def test_without_artifacts_there_is_nothing_to_give(store: LocalStorage, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="The run has no artifacts"):
+    with pytest.raises(NotFoundError, match="There are no artifacts"):
         artifacts.download(store, RUN)
     assert artifacts.download(store, RUN, "", tmp_path) == str(tmp_path)
 
