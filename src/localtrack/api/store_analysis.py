@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack.api.pages import RunPage
 from localtrack.api.store_search import SearchCalls
-from localtrack.errors import FormatError, InvalidInputError, NotFoundError
+from localtrack.errors import DamagedIndexError, FormatError, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS
 from localtrack.types import FileInfo, Finding, Run, RunRow, ViewType
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from localtrack.query.sql.result import Parameters, SqlResult
     from localtrack.query.sql.source import ChooseKeys, Source
 
+
+T = TypeVar("T")
 
 _FEW_KEYS_COUNT: Final = 4
 """Up to so many metrics are read one by one, each from its own row groups; what lies in logs is read anew each time."""
@@ -45,9 +47,9 @@ class AnalysisCalls(SearchCalls):
 
         Concurrency: the answer shows each run as it is when its part is read.
         """
-        from localtrack.query.sql.result import run_query
+        from localtrack.query.sql.result import answer_query
 
-        return run_query(query, parameters, self._sql_source())
+        return answer_query(query, parameters, self._sql_source)
 
     def iter_runs(
         self,
@@ -145,9 +147,11 @@ class AnalysisCalls(SearchCalls):
         """
         from localtrack.query.groups import SEED_PARAMS, group_runs
 
-        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
         ignored = SEED_PARAMS if ignore is None else ignore
-        return group_runs(snapshot, numbers, by=by, ignore=ignored, metrics=metrics)
+        return self._ask_about(
+            lambda snapshot, numbers: group_runs(snapshot, numbers, by=by, ignore=ignored, metrics=metrics),
+            (filter_string, experiment_ids, experiment_names, run_view_type),
+        )
 
     def best_per_day(
         self,
@@ -180,8 +184,13 @@ class AnalysisCalls(SearchCalls):
         """
         from localtrack.query.dashboards import best_per_day
 
-        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
-        return best_per_day(snapshot, numbers, metric, direction=direction, days=days, now_ms=self._site.clock())
+        now_ms = self._site.clock()
+        return self._ask_about(
+            lambda snapshot, numbers: best_per_day(
+                snapshot, numbers, metric, direction=direction, days=days, now_ms=now_ms
+            ),
+            (filter_string, experiment_ids, experiment_names, run_view_type),
+        )
 
     def runs_per_day(
         self,
@@ -208,8 +217,11 @@ class AnalysisCalls(SearchCalls):
         """
         from localtrack.query.dashboards import runs_per_day
 
-        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
-        return runs_per_day(snapshot, numbers, user=user, days=days, now_ms=self._site.clock())
+        now_ms = self._site.clock()
+        return self._ask_about(
+            lambda snapshot, numbers: runs_per_day(snapshot, numbers, user=user, days=days, now_ms=now_ms),
+            (filter_string, experiment_ids, experiment_names, run_view_type),
+        )
 
     def runs_per_month(
         self,
@@ -235,8 +247,24 @@ class AnalysisCalls(SearchCalls):
         """
         from localtrack.query.dashboards import runs_per_month
 
-        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
-        return runs_per_month(snapshot, numbers, year=year)
+        return self._ask_about(
+            lambda snapshot, numbers: runs_per_month(snapshot, numbers, year=year),
+            (filter_string, experiment_ids, experiment_names, run_view_type),
+        )
+
+    def _ask_about(
+        self,
+        ask: Callable[[RunSnapshot, list[int]], T],
+        scope: tuple[str | None, Iterable[str] | None, Iterable[str] | None, int],
+    ) -> T:
+        """Ask something about the runs that a scope chooses, and again if the index turns out to be damaged."""
+        filter_string, ids, names, view_type = scope
+        # They are gone through twice where the first answer fails.
+        ids, names = (None if given is None else list(given) for given in (ids, names))
+        try:
+            return ask(*self._choose(filter_string, ids, names, view_type))
+        except DamagedIndexError:
+            return ask(*self._choose(filter_string, ids, names, view_type))
 
     def _choose(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 
 import localtrack
 from localtrack import Store
-from localtrack.errors import InvalidInputError, NotFoundError
+from localtrack.errors import DamagedIndexError, InvalidInputError, NotFoundError
+from localtrack.store.index.search_index import SearchIndex
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,45 @@ def test_experiments_are_browsed_like_folders(tmp_path: Path) -> None:
         assert [folder.path for folder in shared.folders] == ["/Shared/team"]
         assert [experiment.name for experiment in shared.experiments] == ["/Shared/gone", "/Shared/x"]
         assert store.search_experiments("name LIKE '/Shared/team/%'").to_pandas()["name"].nunique() == 2
+
+
+QUESTIONS = {
+    "sql": lambda store: store.sql("SELECT count(*) AS n FROM metrics WHERE key = 'loss'").to_arrow().to_pylist(),
+    "stream": lambda store: [
+        row["n"] for row in store.sql("SELECT count(*) AS n FROM params JOIN runs USING (run_id)")
+    ],
+    "groups": lambda store: list(store.group_runs(metrics=["loss"])),
+    "best": lambda store: list(store.best_per_day("loss")),
+    "day": lambda store: list(store.runs_per_day()),
+    "month": lambda store: list(store.runs_per_month()),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_damaged_index_is_left_aside(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    wanted = QUESTIONS[question](store)
+    store.flush()
+    copy = tmp_path / "copy"
+    shutil.copytree(store.uri, copy)
+    with Store.open(copy) as copied:
+        copied.compact()
+    files = list((copy / "index").rglob("*.parquet"))
+    assert files
+    for path in files:
+        data = bytearray(path.read_bytes())
+        for place in range(4, len(data) - 4, 3):
+            data[place] ^= 0x55
+        path.write_bytes(data)
+    told: list[str] = []
+    original = SearchIndex.distrust
+
+    def listen(self: SearchIndex, error: DamagedIndexError) -> None:
+        told.append(str(error))
+        original(self, error)
+
+    monkeypatch.setattr(SearchIndex, "distrust", listen)
+    with Store.open(copy) as damaged:
+        assert QUESTIONS[question](damaged) == wanted
+    assert told
