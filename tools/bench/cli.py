@@ -24,6 +24,9 @@ WORKLOADS = {
     "migrate": "migrate",
     "search": "search",
     "search-large": "search_large",
+    "plugin": "plugin_calls",
+    "plugin-search": "plugin_search",
+    "plugin-server": "plugin_server",
     "size": "size",
     "push": "push",
     "quota": "quota",
@@ -41,7 +44,7 @@ def load_workload(name: str) -> ModuleType:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    summaries = "\n".join(f"  {name:<12} {load_workload(name).SUMMARY}" for name in WORKLOADS)
+    summaries = "\n".join(f"  {name:<13} {load_workload(name).SUMMARY}" for name in WORKLOADS)
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench",
         description="Measure localtrack beside a floor of plain files and beside MLflow on SQLite, in turns.\n"

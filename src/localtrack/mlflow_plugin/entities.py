@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -13,13 +15,11 @@ from mlflow.entities import (
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
-    Param,
     Run,
     RunData,
     RunInfo,
     RunInputs,
     RunOutputs,
-    RunTag,
 )
 
 from localtrack import types
@@ -55,13 +55,23 @@ def to_run_info(info: types.RunInfo, artifact_uri: str) -> RunInfo:
     )
 
 
+class StoredRunData(RunData):
+    """The data of a run, whose points are made into MLflow's objects when somebody asks: most look at values only."""
+
+    def __init__(self, row: types.RunRow) -> None:
+        self._row = row
+        self._metrics = {key: last.value for key, last in row.metrics.items()}
+        self._params = dict(row.params)
+        self._tags = dict(row.tags)
+
+    @cached_property
+    def _metric_objs(self) -> list[Metric]:
+        return [Metric(key, last.value, last.timestamp, last.step) for key, last in self._row.metrics.items()]
+
+
 def to_run(row: types.RunRow, artifact_uri: str) -> Run:
     """Return a run as MLflow's."""
-    data = RunData(
-        metrics=[Metric(key, last.value, last.timestamp, last.step) for key, last in row.metrics.items()],
-        params=[Param(key, value) for key, value in row.params.items()],
-        tags=[RunTag(key, value) for key, value in row.tags.items()],
-    )
+    data = StoredRunData(row)
     inputs = RunInputs(
         dataset_inputs=[to_dataset_input(item) for item in row.datasets],
         model_inputs=[LoggedModelInput(item.model_id) for item in row.model_inputs],
