@@ -26,7 +26,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 README: Final = REPOSITORY / "README.md"
 _BLOCK: Final = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-_RUN_ID: Final = re.compile(r"\b01[0-9a-f]{10,30}\b")
+_RUN_ID: Final = re.compile(r"(?<!m-)\b01[0-9a-f]{10,30}\b")
 _SHORT_ID_CHARS: Final = 12
 _TERMINAL_SIZE: Final = (40, 110)
 _SECRET_FREE: Final = ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -34,6 +34,8 @@ _SECRET_FREE: Final = ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 # What differs from run to run and place to place -> what stands in README.md and is compared.
 _VARYING: Final = (
+    # A model may be made in the millisecond in which its run began, or not: it is told by its name.
+    (re.compile(r"\bm-01[0-9a-f]{30}\b"), "<model>"),
     (re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?"), "<time>"),
     (re.compile(r"(?<= )\d+(?:\.\d+)? (?:ms|s|min|h|d)\b(?: \d\d (?:s|min|h)\b)?"), "<duration>"),
     (re.compile(r"\b\d+\.\d (?:Ki|Mi)B\b"), "<size>"),
