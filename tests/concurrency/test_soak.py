@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import time
@@ -29,10 +30,12 @@ def forks() -> Iterator[Forks]:
 
 @pytest.mark.long
 def test_everything_at_once(forks: Forks, tmp_path: Path, long_form: bool) -> None:
+    if long_form:
+        faulthandler.cancel_dump_traceback_later()  # it is meant to take its time
     random = Random(None if long_form else 5)
     root, spool, other = tmp_path / "store", tmp_path / "spool", tmp_path / "other"
     Store.open(root).close()
-    until_s = time.time() + (30 * 60 if long_form else 12)
+    until_s = time.time() + (30 * 60 if long_form else 10)
     said: list[tuple[Path, str]] = []
     reports = [tmp_path / f"report{number}" for number in range(2)]
     pids: dict[int, str] = {}
