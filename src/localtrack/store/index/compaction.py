@@ -72,7 +72,9 @@ def compact(index: RunIndex, edits: EditsState, *, lock_storage: Storage) -> Com
 
     Concurrency: searches and writers go on in other processes.
     """
-    with maintenance_lock(lock_storage, LOCK), index.lock:
+    # In a user's cache folder the indexes of all stores lie side by side.
+    name = LOCK if lock_storage is index.storage else f"{LOCK}-{index.manifest.store_id}"
+    with maintenance_lock(lock_storage, name), index.lock:
         index.refresh(edits)
         index.judge()
         index.refresh(edits)
