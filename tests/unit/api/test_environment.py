@@ -219,3 +219,29 @@ def test_no_variable_is_read_that_is_not_in_the_table() -> None:
     read = set(re.findall(r'"((?:LOCALTRACK|MLFLOW)_[A-Z_]+)"', source))
     listed = {name for variable in environment.VARIABLES for name in (variable.name, variable.twin) if name}
     assert read == listed
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1000", 1000), ("1KB", 1024), ("5 mb", 5 * 1024**2), ("2G", 2 * 1024**3), ("512MB", 512 * 1024**2)],
+)
+def test_search_memory_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    assert environment.search_memory_bytes() == 512 * 1024**2
+    monkeypatch.setenv("LOCALTRACK_SEARCH_MEMORY", text)
+    assert environment.search_memory_bytes() == size
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1.5GB", "MB"])
+def test_search_memory_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LOCALTRACK_SEARCH_MEMORY", text)
+    with pytest.raises(InvalidInputError, match="LOCALTRACK_SEARCH_MEMORY"):
+        environment.search_memory_bytes()
+
+
+def test_the_cache_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/cache")
+    assert environment.cache_folder() == "/somewhere/cache/localtrack"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert environment.cache_folder() is None
+    monkeypatch.setenv("LOCALTRACK_CACHE_DIR", "/other")
+    assert environment.cache_folder() == "/other"

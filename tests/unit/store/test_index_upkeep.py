@@ -1,0 +1,175 @@
+"""The index is kept by nobody in particular, stays small, and is never trusted further than it deserves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests.property.index_world import assert_index_agrees
+
+from localtrack.api.store import Store
+from localtrack.errors import ErrorCode, StorageError
+from localtrack.query.frames import to_arrow, to_pandas
+from localtrack.storage.local import LocalStorage
+from localtrack.store.index import search_index
+from localtrack.store.index.columns import ColumnCache
+from localtrack.store.index.manifest import MANIFEST
+from localtrack.store.index.tables import numbers
+from localtrack.types import ViewType
+
+
+def log_runs(root: Path, count: int) -> list[str]:
+    ids = []
+    with Store.open(root) as store:
+        for number in range(count):
+            with store.start_run("e", context=False) as run:
+                run.log_metrics({"loss": number / 10, "acc": float("nan")} if number % 3 else {"loss": number / 10})
+                run.log_params({"lr": "0.1"} if number % 2 else {})
+            ids.append(run.run_id)
+    return ids
+
+
+def index_files(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("index/v1/*"))
+
+
+def test_short_jobs_leave_a_bounded_inbox_and_index(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    most = 0
+    for number in range(150):
+        log_runs(root, 1)
+        if number % 10 == 9:
+            most = max(most, len(list((root / "inbox").iterdir())))
+    assert most <= 70
+    assert 0 < len(index_files(root)) <= 5 * 6 + 1
+    with Store.open(root) as store:
+        assert len(store.search_runs()) == 150
+
+
+def test_deleting_runs_does_not_write_the_index(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    ids = log_runs(root, 20)
+    with Store.open(root) as store:
+        store.compact()
+        before = index_files(root), (root / "index/v1" / MANIFEST).read_bytes()
+        store.delete_run(*ids[:15])
+        assert len(store.search_runs()) == 5
+        assert len(store.search_runs(run_view_type=ViewType.DELETED_ONLY)) == 15
+        store.restore_run(*ids[:5])
+        assert len(store.search_runs()) == 10
+    assert (index_files(root), (root / "index/v1" / MANIFEST).read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b'"index":1', b'"index":2'),
+        lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: data.replace(b"manifest", b"m") + b"more\n",
+    ],
+)
+def test_a_manifest_that_is_none_is_left_aside_and_made_anew(tmp_path: Path, change: Any) -> None:
+    root = tmp_path / "store"
+    log_runs(root, 8)
+    with Store.open(root) as store:
+        store.compact()
+    path = root / "index/v1" / MANIFEST
+    path.write_bytes(change(path.read_bytes()))
+    with Store.open(root) as store:
+        found = store.search_runs()
+        assert len(found) == 8
+        assert all(str(path) in finding.what for finding in found.findings)
+        store.compact()
+        assert store.search_runs().findings == []
+        assert_index_agrees(store)
+
+
+def test_an_index_of_another_store_does_not_count(tmp_path: Path) -> None:
+    log_runs(tmp_path / "a", 8)
+    log_runs(tmp_path / "b", 3)
+    with Store.open(tmp_path / "a") as store:
+        store.compact()
+    (tmp_path / "a/index").rename(tmp_path / "b/index")
+    with Store.open(tmp_path / "b") as store:
+        assert len(store.search_runs()) == 3
+        assert_index_agrees(store)
+
+
+def test_a_damaged_segment_is_named_and_nothing_is_missing(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    log_runs(root, 8)
+    with Store.open(root) as store:
+        store.compact()
+    (path,) = root.glob("index/v1/*.metrics.parquet")
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 0xFF  # in the footer, which every search of a metric reads
+    path.write_bytes(data)
+    with Store.open(root) as store:
+        found = store.search_runs(filter_string="metrics.loss < 0.35")
+        assert len(found) == 4
+        assert [finding.key for finding in found.findings] == ["index"]
+        assert path.name in found.findings[0].what
+
+
+def test_a_store_that_may_not_be_written_to_has_its_index_in_the_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = tmp_path / "store", tmp_path / "cache"
+    log_runs(root, 12)
+    monkeypatch.setenv("LOCALTRACK_CACHE_DIR", str(cache))
+    monkeypatch.setattr(search_index, "WORTH_RUNS", 5)
+    allowed = LocalStorage.make_folder
+
+    def refuse(self: LocalStorage, key: str) -> None:
+        if self.root == str(root):
+            raise StorageError("The file system is read-only.", code=ErrorCode.READ_ONLY)
+        allowed(self, key)
+
+    monkeypatch.setattr(LocalStorage, "make_folder", refuse)
+    before = sorted(path for path in root.rglob("*"))
+    for _ in range(2):
+        with Store.open(root) as store:
+            assert_index_agrees(store)
+            assert len(store.search_runs()) == 12
+    assert sorted(path for path in root.rglob("*")) == before
+    (manifest,) = cache.rglob(MANIFEST)
+    assert json.loads(manifest.read_text().splitlines()[0])[0]["store"] == store.store_id
+    monkeypatch.undo()
+    monkeypatch.setenv("LOCALTRACK_CACHE_DIR", str(cache))
+    log_runs(root, 1)  # whoever may write goes on
+    with Store.open(root) as store:
+        assert_index_agrees(store)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_frames_by_columns_are_those_by_rows(tmp_path: Path, count: int) -> None:
+    root = tmp_path / "store"
+    log_runs(root, count)
+    with Store.open(root) as store:
+        store.compact()
+        if count > 1:
+            store.start_run("e", context=False).log_metrics({"later": 1.0})
+        page = store.search_runs(max_results=None, order_by=["metrics.loss DESC"])
+        pd.testing.assert_frame_equal(page.to_pandas(), to_pandas(page.rows))
+        columns, rows = page.to_arrow(), to_arrow(page.rows)
+        assert columns.schema == rows.schema
+        assert repr(columns.to_pylist()) == repr(rows.to_pylist())  # NaN does not equal itself
+        assert page.to_polars().columns == page.to_arrow().column_names
+
+
+def test_only_so_many_columns_are_kept() -> None:
+    cache = ColumnCache(limit_bytes=10_000)
+    for number in range(10):
+        cache.get(("segment", str(number)), lambda: numbers(1_000))
+        assert cache.used_bytes <= 10_000
+    read: list[int] = []
+    cache.get(("segment", "9"), lambda: read.append(1))
+    assert read == []
+    cache.get(("segment", "0"), lambda: read.append(1))
+    assert read == [1]
+    cache.keep_segments(set())
+    assert cache.used_bytes == 0
