@@ -171,6 +171,7 @@ class LocalLog:
                 self._syncing.add(fd)
         if fd < 0:
             fd = self._open_again()
+        is_gone = False
         with mapped_errors(f"Syncing {show_path(self.path)}"):
             try:
                 os.fsync(fd)
@@ -181,8 +182,12 @@ class LocalLog:
                 self._syncing.discard(fd)
                 os.close(fd)
             if not self._synced_folders:
-                sync_folders_of(self.path, self._root)
+                is_gone = not _sync_folders_if_there(self.path, self._root)
+                if is_gone and self._fd >= 0:
+                    raise FileNotFoundError(errno.ENOENT, "No such file", self.path)
                 self._synced_folders = True
+        if is_gone:
+            raise FileNotFoundError(self.path)  # a closed file that is gone was sealed, packed or moved, durably
         with self._lock:
             del self._unsynced[:spans]
             # If the span ended meanwhile its block stays as a whole: what is written again twice counts once.
@@ -307,6 +312,15 @@ def sync_folders_of(path: str, root: str) -> None:
             sync_folder(folder)
         if depth > 1:
             _durable_folders.add(folder)
+
+
+def _sync_folders_if_there(path: str, root: str) -> bool:
+    """Make the name of a file durable; return False if its folder is gone."""
+    try:
+        sync_folders_of(path, root)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sync_folder(path: str) -> None:

@@ -388,3 +388,28 @@ def test_logged_models_are_moved_too(drive: Path, spool: Path) -> None:
     with Store.open(drive, spool="") as plain:
         found = plain.get_logged_model(model.model_id)
         assert (found.name, found.status) == ("forest", "READY")
+
+
+def test_a_closed_log_that_was_moved_before_it_was_synced_is_not_written_again(
+    drive: Path, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Store.open(drive, spool=spool) as store:
+        run = store.start_run("e", context=False)
+        file = run._writer._log.file  # type: ignore[union-attr]
+        run.end()
+        folder = Path(file.path).parent  # type: ignore[attr-defined]
+        real, removed = os.fsync, []
+
+        def fsync(fd: int) -> None:
+            real(fd)
+            if not removed:
+                removed.append(shutil.rmtree(folder))
+
+        os.fsync = fsync
+        try:
+            with pytest.raises(FileNotFoundError):
+                file.sync()
+        finally:
+            os.fsync = real
+        assert removed
+    assert "written again" not in caplog.text
