@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,19 @@ def mlflow_client(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
         from mlflow import MlflowClient
 
         yield MlflowClient("databricks"), client
+    _drop_connections()
+
+
+def _drop_connections() -> None:
+    """Have the connections collected that MLflow and databricks-sdk leave open: their warnings are theirs to mend."""
+    from mlflow.utils import request_utils, rest_utils
+
+    for module, name in ((request_utils, "_cached_get_request_session"), (rest_utils, "get_workspace_client")):
+        if hasattr(module, name):
+            getattr(module, name).cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.parametrize(
