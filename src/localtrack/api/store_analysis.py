@@ -73,10 +73,14 @@ class AnalysisCalls(SearchCalls):
 
         Raises:
             InvalidInputError: An argument cannot be read.
+            DamagedIndexError: A file of the search index was found damaged on the way. Ask again: it is made anew.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidInputError(f"batch_size={str(batch_size)[:40]!r} is no whole number from 1 on.")
-        snapshot, numbers = self._choose(filter_string, experiment_ids, experiment_names, run_view_type)
+        snapshot, numbers = self._ask_about(
+            lambda snapshot, numbers: (snapshot, numbers),
+            (filter_string, experiment_ids, experiment_names, run_view_type),
+        )
 
         def read_batches() -> Iterator[RunPage]:
             for start in range(0, len(numbers), batch_size):
