@@ -181,7 +181,9 @@ class SearchIndex:
         gathered = len(index.live) + sum(part.rows_count for part in index.parts if part.is_private)
         if gathered >= WORTH_RUNS and (not index.manifest.token or gathered - len(index.unsettled()) >= WORTH_RUNS):
             return True
-        return sum(file.has_ended for file in index.inbox.values()) >= WORTH_FILES
+        covered = index.manifest.inbox
+        ended = [name for name, file in index.inbox.items() if file.has_ended]
+        return sum(name not in covered or not covered[name].is_done for name in ended) >= WORTH_FILES
 
     def _try_compact(self, edits: EditsState) -> None:
         try:
