@@ -139,7 +139,7 @@ def check_endpoints(server: Server, experiment_id: str, run_ids: list[str]) -> N
     (listed,) = answers[f"artifacts/list?run_id={run}&path=notes"][1]["files"]
     assert (listed["path"], int(listed["file_size"])) == ("notes/today.txt", 16)
     shown = answers["graphql"][1]
-    assert "errors" not in shown, shown
+    assert shown.get("errors") is None, shown  # some versions of the GraphQL library name it all the same
     assert shown["data"]["mlflowGetRun"]["run"]["modelVersions"] == []
     status, content = server.get(f"/get-artifact?run_uuid={run}&path=notes/today.txt")
     assert (status, content) == (200, b"seen by the page")
