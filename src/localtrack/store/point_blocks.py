@@ -17,7 +17,7 @@ from localtrack.store.run_reading import RunReading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WINDOW_POINTS_COUNT: Final = 500_000
+WINDOW_POINTS_COUNT: Final = 100_000
 """Most points in a block that comes from a segment."""
 _TRIES: Final = 10
 

@@ -38,7 +38,7 @@ def open_holding(site: Site, to: str) -> WhyMissing:
         if other.storage.uri == site.storage.uri:
             raise InvalidInputError("The target is the store itself.", hint="Give another store, or a server.")
         return lambda run_id, positions: _missing_in_store(site, other, run_id, positions)
-    ledger = LedgerFile(site, resolve_target(to).key, is_writing=False)
+    ledger = LedgerFile(site, resolve_target(to).key)
     return lambda run_id, positions: _missing_in_ledger(site, ledger, run_id, positions)
 
 

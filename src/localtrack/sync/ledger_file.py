@@ -32,19 +32,25 @@ _ALIVE_MS: Final = 60_000
 class LedgerFile:
     """One target's ledger, as this push reads and extends it. Thread-safe."""
 
-    def __init__(self, site: Site, target_key: str, *, is_writing: bool = True) -> None:
+    def __init__(self, site: Site, target_key: str) -> None:
         self._site = site
         self._target_key = target_key
         self._lock = threading.Lock()
         self._appender: Appender | None = None
         self._writer = ""
         self._records_count = 0
-        self._is_writing = is_writing
         self._own = LocalStorage(str(state_folder() / site.document.store_id))
         self.storage: Storage = self._own if not site.storage.is_local else site.storage
         """Where this push writes."""
-        self.state = self._read()
-        self._stamp = self.state.greatest_stamp
+        self._state: LedgerState | None = None
+        self._stamp = 0
+
+    @property
+    def state(self) -> LedgerState:
+        """What the ledger says: as of the beginning of `hold`, else as of the first look."""
+        if self._state is None:
+            self._state = self._read()
+        return self._state
 
     @property
     def folder(self) -> str:
@@ -70,8 +76,8 @@ class LedgerFile:
                 self._begin()
             try:
                 # What another push has written since this object was made.
-                self.state = self._read()
-                self._stamp = max(self._stamp, self.state.greatest_stamp)
+                self._state = self._read()
+                self._stamp = max(self._stamp, self._state.greatest_stamp)
                 self._refuse_other_host()
                 stack.enter_context(self._showing_life())
                 yield
