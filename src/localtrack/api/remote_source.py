@@ -28,7 +28,8 @@ from localtrack.store.history import read_history
 from localtrack.store.run_reading import RunReading, read_folder
 from localtrack.sync.asking import remote_metrics
 from localtrack.sync.model_push import CREATED_TAG, MODEL_ID_TAG
-from localtrack.sync.run_push import choose_remote, last_points, local_id_of
+from localtrack.sync.remote_runs import choose_remote, local_id_of
+from localtrack.sync.run_push import last_points
 from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import MLFLOW_PARENT_TAG, PARENT_ID_TAG, STORE_ID_TAG, USER_TAG
 from localtrack.types import TERMINAL_STATUSES

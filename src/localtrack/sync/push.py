@@ -22,9 +22,11 @@ from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
 from localtrack.sync.model_push import push_model
 from localtrack.sync.options import PushOptions
-from localtrack.sync.plan import DeleteRun, EnsureExperiment, LinkParent, Plan, SendModel, SendRun, plan_push
+from localtrack.sync.parents import link_children
+from localtrack.sync.plan import DeleteRun, EnsureExperiment, Plan, SendModel, SendRun, plan_push
+from localtrack.sync.remote_runs import choose_remote
 from localtrack.sync.report import PushProgress, PushReport, RunOutcome, encode_report
-from localtrack.sync.run_push import RunPush, SentRun, choose_remote
+from localtrack.sync.run_push import RunPush, SentRun
 from localtrack.sync.source import LocalRun, Source, state_digest
 from localtrack.sync.target import Target
 from localtrack.sync.tracking import Tracking
@@ -258,7 +260,7 @@ class Push:
             plan.sends, adopted, context, PushProgress(runs_count=len(plan.sends), points_count=plan.points_count)
         )
         if not context.stop.is_set() and not self.report.failure:
-            self._link_children(plan, context)
+            link_children(plan, context)
             self._push_models(plan, context)
         self.report.notes += context.notes
 
@@ -377,12 +379,15 @@ class Push:
         differences = compare_runs(context, sent, remote)
         again: list[SentRun] = []
         for run in sent:
+            if run.local.run_id in doubled:
+                self._settle(run, remote[run.local.run_id], context)
+        for run in sent:
             run_id = run.local.run_id
-            if run_id not in doubled and not differences[run_id]:
+            if run_id not in doubled and not differences[run_id] and not self._has_old_parent(run, context):
                 self._note_done(run, remote[run_id], context, progress)
                 continue
             try:
-                again.append(self._mend(run, remote.get(run_id), context, is_doubled=run_id in doubled))
+                again.append(self._mend(run, remote.get(run_id), context))
             except (StoppedError, UnreachableError):
                 raise
             except LocaltrackError as error:
@@ -401,24 +406,26 @@ class Push:
             else:
                 self._note_done(run, remote[run.local.run_id], context, progress)
 
-    def _mend(
-        self, run: SentRun, remote: Mapping[str, Any] | None, context: PushContext, *, is_doubled: bool
-    ) -> SentRun:
-        """Send a run again, asking for each point whether it is there.
+    @staticmethod
+    def _has_old_parent(run: SentRun, context: PushContext) -> bool:
+        """Return whether the parent that a run was given turned out to be there twice, and another one stays."""
+        parent = run.translation.tags.get(MLFLOW_PARENT_TAG)
+        return parent is not None and parent != context.remote_ids.get(run.translation.parent_id or "", parent)
 
-        Two pushers may have made the same run: all of them choose the same one, and delete the others.
-        """
-        if not is_doubled:
-            return RunPush(context, run.local, RunEntry(remote_id=run.remote_id), remote=remote, is_exact=True).run()
-        assert remote is not None
-        kept_id = str(remote["info"]["run_id"])
+    def _settle(self, run: SentRun, kept: Mapping[str, Any], context: PushContext) -> None:
+        """Two pushers have made the same run: all of them keep the same one, and delete the others."""
+        kept_id = str(kept["info"]["run_id"])
         for other in search_by_ids(context, run.experiment, [run.local.run_id]).get(run.local.run_id, []):
             other_id = str(other["info"]["run_id"])
             if other_id != kept_id and other["info"].get("lifecycle_stage") != "deleted":
                 context.tracking.delete_run(other_id)
                 self.report.notes.append(f"Run {run.local.run_id} was there twice; {other_id} was deleted there.")
         context.remote_ids[run.local.run_id] = kept_id
-        return RunPush(context, run.local, RunEntry(), remote=remote, is_exact=True).run()
+
+    def _mend(self, run: SentRun, remote: Mapping[str, Any] | None, context: PushContext) -> SentRun:
+        """Send a run again, asking for each point whether it is there."""
+        entry = RunEntry(remote_id=context.remote_ids.get(run.local.run_id, run.remote_id))
+        return RunPush(context, run.local, entry, remote=remote, is_exact=True).run()
 
     def _note_done(self, run: SentRun, remote: Mapping[str, Any], context: PushContext, progress: PushProgress) -> None:
         local, translation = run.local, run.translation
@@ -476,20 +483,3 @@ class Push:
                 return
             except LocaltrackError as error:
                 self.report.runs.append(RunOutcome(operation.model_id, "failed", reason=str(error)))
-
-    def _link_children(self, plan: Plan, context: PushContext) -> None:
-        """Set the parent of children that came to the target before their parent."""
-        import orjson
-
-        for operation in plan.operations:
-            if not isinstance(operation, LinkParent):
-                continue
-            entry = context.ledger.state.runs[operation.run_id]
-            parent = context.remote_ids.get(entry.done["orphan_of"])
-            if parent is None:
-                continue
-            tags = [{"key": MLFLOW_PARENT_TAG, "value": parent}]
-            context.tracking.log_batch(orjson.dumps({"run_id": operation.remote_id, "tags": tags}), has_metrics=False)
-            done = {key: value for key, value in entry.done.items() if key != "orphan_of"}
-            done["tags"] = sorted({*done["tags"], MLFLOW_PARENT_TAG})
-            context.ledger.append("done", done)

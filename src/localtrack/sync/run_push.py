@@ -20,8 +20,9 @@ from localtrack.sync.entity_push import push_entities
 from localtrack.sync.history_rows import Rows, RunHistory, to_points
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.model_push import ensure_model
+from localtrack.sync.remote_runs import find_by_tag
 from localtrack.sync.source import LocalRun
-from localtrack.sync.translation import CONFLICT_TAG_PREFIX, RUN_ID_TAG, STORE_ID_TAG, Loss, Translation, translate_run
+from localtrack.sync.translation import CONFLICT_TAG_PREFIX, STORE_ID_TAG, Loss, Translation, translate_run
 from localtrack.types import TERMINAL_STATUSES
 
 _CREATE_TAGS_COUNT: Final = 20
@@ -167,14 +168,9 @@ class RunPush:
                 )
         if self.remote is not None:
             info = self.remote["info"]
-            if info.get("lifecycle_stage") == "deleted" and context.options.does_delete:
-                context.tracking.restore_run(str(info["run_id"]))
-            elif info.get("lifecycle_stage") == "deleted":
-                raise SyncError(
-                    f"Run {self.local.run_id} is deleted on the target.",
-                    code=ErrorCode.RUN_DELETED,
-                    hint="Restore it there, or push with --deletions to restore what is not deleted here.",
-                )
+            if info.get("lifecycle_stage") == "deleted":
+                self.remote = self._replace_deleted(self.remote)
+                info = self.remote["info"]
             self._artifact_uri = str(info.get("artifact_uri", ""))
             if not self.remote_id:
                 self.remote_id = str(info["run_id"])
@@ -186,6 +182,27 @@ class RunPush:
         self._is_new = True
         self._note_remote()
         context.remote_ids[self.local.run_id] = self.remote_id
+
+    def _replace_deleted(self, remote: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the run to go on with where the one that is known was deleted on the target.
+
+        Two pushers may have made it, and the other one stayed.
+        """
+        context = self.context
+        other = find_by_tag(context, self.local)
+        if other is not None and other["info"].get("lifecycle_stage") != "deleted":
+            self.remote_id, self.is_exact = str(other["info"]["run_id"]), True
+            self.entry = RunEntry(remote_id=self.remote_id)
+            self._note_remote()
+            return other
+        if context.options.does_delete:
+            context.tracking.restore_run(str(remote["info"]["run_id"]))
+            return remote
+        raise SyncError(
+            f"Run {self.local.run_id} is deleted on the target.",
+            code=ErrorCode.RUN_DELETED,
+            hint="Restore it there, or push with --deletions to restore what is not deleted here.",
+        )
 
     def _create(self, translation: Translation) -> Mapping[str, Any]:
         """Make the run; after an unsure answer ask whether it was made."""
@@ -441,44 +458,6 @@ class RunPush:
 
     def _expected_counts(self, history: RunHistory) -> dict[str, int]:
         return dict(history.counts)
-
-
-def find_by_tag(context: PushContext, local: LocalRun) -> dict[str, Any] | None:
-    """Return the run of the target that carries a local run's id; None if there is none."""
-    experiment = context.experiments[local.experiment_id]
-    found = context.tracking.search_runs(experiment, f"tags.`{RUN_ID_TAG}` = {quote(local.run_id)}")
-    # A target that does not know the filter may give all.
-    return choose_remote([run for run in found if local_id_of(run) == local.run_id])
-
-
-def choose_remote(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the one of several runs for one local run that counts: not a deleted one, then the one with the least id.
-
-    Whoever looks chooses the same.
-    """
-    return min(
-        found,
-        key=lambda run: (run["info"].get("lifecycle_stage") == "deleted", str(run["info"]["run_id"])),
-        default=None,
-    )
-
-
-def local_id_of(run: Mapping[str, Any]) -> str:
-    """Return the local id that a run of the target carries; empty if it carries none."""
-    return next((row.get("value", "") for row in run.get("data", {}).get("tags", []) if row["key"] == RUN_ID_TAG), "")
-
-
-def quote(text: str) -> str:
-    """Return a text as a literal of MLflow's filter language.
-
-    Raises:
-        SyncError: It holds both kinds of quotes, which that language cannot write.
-    """
-    if "'" not in text:
-        return f"'{text}'"
-    if '"' not in text:
-        return f'"{text}"'
-    raise SyncError(f"The run id {text!r} cannot be searched for on the target: it holds both kinds of quotes.")
 
 
 def _first_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from localtrack.sync.asking import count_history, remote_metrics
 from localtrack.sync.context import PushContext
-from localtrack.sync.run_push import SentRun, choose_remote, local_id_of
+from localtrack.sync.remote_runs import choose_remote, local_id_of
+from localtrack.sync.run_push import SentRun
 from localtrack.sync.tracking import SEARCH_PAGE_COUNT
 from localtrack.sync.translation import RUN_ID_TAG
 
