@@ -1,7 +1,7 @@
 """Whatever happens to whichever request: after the next push the remote equals the store, nothing missing or doubled.
 
 With --long every request of a push is tried with every fault, and a process that pushes is killed at every request,
-before and after the server has done what it asks for. The short form tries a third of them, in turns.
+before and after the server has done what it asks for. The short form tries a fifth of them, in turns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_each_fault_at_each_request(
     first_count, later_count = count_requests(stores, tmp_path)
     assert first_count > 15
     assert later_count > 5
-    start, step = (0, 1) if request.config.getoption("--long") else (FAULTS.index(fault) % 3, 3)
+    start, step = (0, 1) if request.config.getoption("--long") else (FAULTS.index(fault) % 5, 5)
     for number in range(start, first_count + later_count, step):
         shutil.copytree(stores[0], tmp_path / f"{number}")
         with (
@@ -82,10 +82,13 @@ def push_or_fail(store: Store, front: Front) -> None:
         push(store, front.url, workers_count=1)
 
 
-def test_two_faults_one_after_the_other(stores: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.long
+def test_two_faults_one_after_the_other(
+    stores: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """What the push does after a fault can meet a fault as well."""
     first_count, _ = count_requests(stores, tmp_path)
-    for number in range(first_count):
+    for number in range(0, first_count, 1 if request.config.getoption("--long") else 4):
         stand_in = StandIn(appends_duplicates=True)
         with Front(stand_in) as front, Store.open(shutil.copytree(stores[0], tmp_path / f"{number}")) as store:
             front.faults = {number: "cut_after", number + 1: "fail_before", number + 2: "cut_after"}
@@ -101,7 +104,7 @@ def test_a_push_killed_at_each_request(
     moment: str, stores: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     first_count, _ = count_requests(stores, tmp_path)
-    step = 1 if request.config.getoption("--long") else 3
+    step = 1 if request.config.getoption("--long") else 6
     for number in range(0 if moment == "after" else step // 2, first_count, step):
         stand_in = StandIn(appends_duplicates=True)
         shutil.copytree(stores[0], tmp_path / f"{number}")
