@@ -11,9 +11,8 @@ from mlflow.entities import ExperimentTag, Metric, Param, RunStatus, RunTag, Vie
 from tests.conformance.mlflow_pair import Case, World
 
 KEYS = [
-    "a", "a.b", "a/b", "a-b", "a b", "a:b", "a_b", "Ä", "数", "a" * 250, "a" * 251, "", ".", "..", "/a", "a/", "a//b",
-    "a/../b", "../a", "a/.", "a,b", "a'b", 'a"b', "a`b", "a(b)", "a=b", "a\nb", "a\tb", "a%b", "a@b", "1", "-", "_",
-    " ",
+    "a", "a.b", "a/b", "a b", "a:b", "Ä", "a" * 250, "a" * 251, "", ".", "..", "/a", "a/", "a//b", "a/../b", "a,b",
+    "a'b", "a`b", "a=b", "a\nb", "a%b", " ",
 ]  # fmt: skip
 VALUES: list[Any] = [
     0.0, 1.5, -1.5, 1e308, -1e308, 5e-324, 0.1 + 0.2, 1, 2**53, -(2**63), float("nan"), None, True, "1.5", "x", [1],
@@ -39,13 +38,14 @@ def cases() -> Iterator[tuple[str, Case]]:
     for n, text in enumerate(TEXTS):
         yield f"param-value-{n}", partial(param_value, text=text)
         yield f"tag-value-{n}", partial(tag_value, text=text)
-    for n, order in enumerate(itertools.permutations([(1.0, 1, 5), (2.0, 5, 1), (3.0, 5, 5), (float("nan"), 5, 5)])):
+    points = [(1.0, 1, 5), (2.0, 5, 1), (3.0, 5, 5), (float("nan"), 5, 5)]
+    for n, order in enumerate(list(itertools.permutations(points))[::3]):
         yield f"latest-{n}", partial(latest, points=order)
     for first, second in itertools.product(LIFE_CYCLES, repeat=2):
         yield f"life-cycle-{first}-{second}", partial(life_cycle, steps=[first, second])
     for status in ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"):
         yield f"update-{status}", partial(update_info, status=status)
-    for n, (count, limit) in enumerate(itertools.product([0, 1, 3, 10, 11], [1, 2, 3, 10])):
+    for n, (count, limit) in enumerate(itertools.product([0, 1, 3, 11], [1, 2, 3])):
         yield f"interval-{n}", partial(interval, count=count, max_results=limit)
         yield f"interval-one-step-{n}", partial(interval, count=count, max_results=limit, one_step=True)
     for n, (start, end) in enumerate([(-3, 3), (0, 0), (5, 1), (-100, 100), (None, 3), (3, None), (100, 200)]):

@@ -93,8 +93,13 @@ def populate(world: World) -> str:
     return experiment_id
 
 
+_populated: dict[int, str] = {}
+"""The experiment with the models that are searched, made once in each store."""
+
+
 def search(world: World, **arguments: Any) -> None:
-    experiment_id = populate(world)
+    known = _populated.get(id(world.store))
+    experiment_id = _populated[id(world.store)] = known or populate(world)
 
     def names(**more: Any) -> list[Any]:
         page = world.store.search_logged_models([experiment_id], **arguments, **more)

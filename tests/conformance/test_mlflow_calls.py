@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conformance.mlflow_call_cases import cases
-from tests.conformance.mlflow_model_cases import model_cases
+from tests.conformance.mlflow_model_cases import _populated, model_cases
 from tests.conformance.mlflow_pair import Case, Pair
 
 ACCEPTED = {
@@ -27,6 +27,7 @@ CASES = dict(cases()) | dict(model_cases())
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     pair = Pair(tmp_path_factory.mktemp("pair"))
     yield pair
+    _populated.clear()  # another pair may get the same places in memory
     pair.close()
 
 

@@ -53,7 +53,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 def test_programs_leave_the_same(pair: Pair, long_form: bool) -> None:
     count = 0
 
-    @settings(max_examples=2_000 if long_form else 25)
+    @settings(max_examples=2_000 if long_form else 12)
     @given(program=st.lists(CALLS, min_size=3, max_size=25))
     def compare(program: list[Any]) -> None:
         nonlocal count
