@@ -6,13 +6,13 @@ import atexit
 import os
 import weakref
 from collections.abc import Collection, Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from localtrack.api import environment
 from localtrack.api.pages import RunPage
 from localtrack.api.store_experiments import ExperimentCalls
 from localtrack.format.layout import INBOX
+from localtrack.storage.once import once
 from localtrack.store.catalog import Catalog
 from localtrack.store.models import Models
 from localtrack.store.run_writer import RunWriter
@@ -128,7 +128,7 @@ class SearchCalls(ExperimentCalls):
 
     # -- the index
 
-    @cached_property
+    @once
     def _index(self) -> SearchIndex:
         from localtrack.store.index.search_index import SearchIndex
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -25,6 +23,7 @@ from mlflow.entities import (
 from localtrack import types
 from localtrack.mlflow_plugin import host
 from localtrack.mlflow_plugin.locations import LOCATION_TAG, Locations
+from localtrack.storage.once import once
 
 
 def to_experiment(experiment: types.Experiment, locations: Locations) -> Experiment:
@@ -64,7 +63,7 @@ class StoredRunData(RunData):
         self._params = dict(row.params)
         self._tags = dict(row.tags)
 
-    @cached_property
+    @once
     def _metric_objs(self) -> list[Metric]:
         return [Metric(key, last.value, last.timestamp, last.step) for key, last in self._row.metrics.items()]
 

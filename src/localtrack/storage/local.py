@@ -8,7 +8,6 @@ import io
 import os
 import stat as stat_module
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from threading import Lock
 from typing import BinaryIO, Final, NamedTuple
 
@@ -20,6 +19,7 @@ from localtrack.storage.failures import mapped_errors, show_path, to_storage_err
 from localtrack.storage.locallog import LocalLog, is_locked, remove_if_let_go, sync_folder
 from localtrack.storage.mappedfile import MappedFile
 from localtrack.storage.mounts import find_mount
+from localtrack.storage.once import once
 
 _NO_HARD_LINKS: Final = frozenset(
     [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES]
@@ -49,7 +49,7 @@ class LocalStorage:
         self.must_be_there = False
         """True: there is a store; a root that is missing is a drive that is away, and is not made again."""
 
-    @cached_property
+    @once
     def capabilities(self) -> Capabilities:
         """See `Storage.capabilities`: those of the file system that is mounted here."""
         return of_mount(find_mount(self.root))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
 from localtrack.errors import ErrorCode, StorageError
@@ -17,6 +16,7 @@ from localtrack.format.lines import Lines
 from localtrack.format.state_records import FolderState, StateLog
 from localtrack.storage.base import Entry, Storage
 from localtrack.storage.failures import is_forbidden
+from localtrack.storage.once import once
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
 
@@ -65,7 +65,7 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
         """Whether at least one log can be read: without, the folder holds nothing that can be shown."""
         return bool(self.logs)
 
-    @cached_property
+    @once
     def state(self) -> AnyState:
         """What the logs add up to."""
         state = self._fold()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack.errors import FormatError, StorageError
@@ -19,6 +18,7 @@ from localtrack.format.points import PointColumns
 from localtrack.format.run_fold import RunState, fold_run
 from localtrack.format.runlog import RunLog, read_run_log
 from localtrack.storage.base import Entry, Storage
+from localtrack.storage.once import once
 from localtrack.store.folder_reading import FolderReading, list_folders, read_steadily
 from localtrack.store.sealing import read_chunk
 
@@ -59,7 +59,7 @@ class RunReading(FolderReading[RunLog, RunState]):
     def _fold(self) -> RunState:
         return fold_run(self.logs.values())
 
-    @cached_property
+    @once
     def folds(self) -> Folds:
         """What the points of each metric add up to, over all writers."""
         return self.steadily(lambda run: combine_folds(run._fold_writer(writer) for writer in sorted(run.writers)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from localtrack.format.edits import EditsState
 from localtrack.format.layout import ARTIFACTS, parse_run_file
 from localtrack.format.modellog import ModelState
 from localtrack.format.run_fold import RunState
+from localtrack.storage.once import once
 from localtrack.store.artifacts import iter_files
 from localtrack.store.catalog import Catalog
 from localtrack.store.liveness import judge_run
@@ -128,7 +128,7 @@ class Source:
         makers = [self.models[m].source_run for m in state.model_inputs if m in self.models]
         return tuple({run_id for run_id in [parent, *makers] if run_id and run_id != state.run_id})
 
-    @cached_property
+    @once
     def models(self) -> dict[str, ModelState]:
         """The logged models of the store by id, as they were when they were first asked for."""
         found: dict[str, ModelState] = {}
@@ -139,7 +139,7 @@ class Source:
                 self.findings += reading.findings
         return found
 
-    @cached_property
+    @once
     def models_of_runs(self) -> dict[str, list[ModelState]]:
         """Run id → the models that it made or logged metrics of."""
         found: dict[str, list[ModelState]] = {}

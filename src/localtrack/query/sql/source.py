@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from localtrack.query.relations import experiments_relation, models_relation
 from localtrack.query.snapshot import RunSnapshot
 from localtrack.query.sql.columns import VIEWS
 from localtrack.query.sql.streams import Candidates, Produce, make_stream
+from localtrack.storage.once import once
 from localtrack.types import Experiment, FileInfo, Finding, LoggedModel
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Source:
         wanted = set(self.only_runs)
         return [run_id for run_id in run_ids if run_id in wanted]
 
-    @cached_property
+    @once
     def snapshot(self) -> RunSnapshot:
         """All runs as they were when the query first asked for them."""
         snapshot = self.take_snapshot()
