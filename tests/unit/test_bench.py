@@ -27,6 +27,8 @@ COMPARISON_COUNTS = {
     "import": 4,
     "history": 3,
     "aligned": 4,
+    "search": 7,
+    "search-large": 5,
     "plugin": 1,
     "plugin-search": 1,
     "plugin-server": 2,
