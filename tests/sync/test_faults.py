@@ -120,7 +120,8 @@ def test_a_push_killed_at_each_request(
             command = [sys.executable, "-m", "tests.sync.pushing", str(tmp_path / f"{number}"), front.url]
             with subprocess.Popen(command, cwd=REPOSITORY) as process:
                 child.append(process)
-            assert process.returncode == -signal.SIGKILL
+            # A push may take a request less than the one that was counted.
+            assert process.returncode == -signal.SIGKILL or len(front.requests) <= number
             front.on_request = lambda *_: None
             assert push(store, front.url).is_complete
             assert compare_store(front.url, store) == [], number
