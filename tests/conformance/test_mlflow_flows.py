@@ -48,6 +48,7 @@ def forget() -> None:
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # set_experiment leaves it to child processes
 
 
 def flowers() -> tuple[Any, Any]:
@@ -235,6 +236,23 @@ def test_a_big_batch_and_a_long_history(folder: Path) -> None:
     assert [point.step for point in history] == list(range(30_000))
     client.set_terminated(run_id)
     assert len(client.get_metric_history(run_id, "m")) == 30_000
+
+
+def test_a_store_on_an_object_store(folder: Path) -> None:
+    mlflow.set_tracking_uri("localtrack+memory://bucket/runs")
+    with mlflow.start_run() as run:
+        mlflow.log_metric("m", 1.0, step=1)
+        assert mlflow.get_run(run.info.run_id).data.metrics == {"m": 1.0}
+        mlflow.log_metric("m", 2.0, step=2)
+        mlflow.log_text("hello", "d/a.txt")
+    run_id = run.info.run_id
+    assert [info.path for info in mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path="d")] == ["d/a.txt"]
+    assert mlflow.artifacts.load_text(f"runs:/{run_id}/d/a.txt") == "hello"
+    assert [point.value for point in mlflow.MlflowClient().get_metric_history(run_id, "m")] == [1.0, 2.0]
+    assert len(mlflow.search_runs(["0"], "metrics.m = 2 AND status = 'FINISHED'")) == 1
+    assert list(mlflow.MlflowClient().search_registered_models()) == []
+    with pytest.raises(mlflow.MlflowException, match="no place for"):
+        mlflow.MlflowClient().create_registered_model("x")
 
 
 def test_localtrack_autolog(folder: Path) -> None:

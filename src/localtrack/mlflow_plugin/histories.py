@@ -117,6 +117,7 @@ class HistoryMethods(RunMethods):
         return pc.max(self._history(run_id, metric_key).column("step")).as_py() or 0
 
     def _history(self, run_id: str, metric_key: str) -> pa.Table:
+        self.show_own_writes()
         try:
             return self.store.metric_history(run_id, metric_key)
         except NotFoundError:

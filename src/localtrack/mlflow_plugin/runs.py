@@ -112,6 +112,7 @@ class RunMethods(ExperimentMethods):
     ) -> tuple[list[Run], str | None]:
         """Return a page of the runs that match a filter, and the token of the next page."""
         validate_max_results(max_results, may_be_none=True)
+        self.show_own_writes()
         page = self.store.search_runs(
             experiment_ids=[self.check_experiment_id(experiment_id) for experiment_id in experiment_ids],
             filter_string=filter_string,
@@ -130,10 +131,16 @@ class RunMethods(ExperimentMethods):
 
     def read_run(self, run_id: object) -> RunReading:
         """Return a run as it is now, else raise what MLflow's stores raise."""
+        self.show_own_writes()
         try:
             return self.store.runs.read(run_id)
         except (NotFoundError, InvalidInputError) as error:
             raise run_not_found(run_id) from error
+
+    def show_own_writes(self) -> None:
+        """On an object store, where what was logged waits to be written: write it, so that reading finds it."""
+        if not self.store.storage.capabilities.can_append and len(self.writers):
+            self.store.flush()
 
     def require_active_run(self, run_id: str) -> RunReading:
         """Return a run that is not deleted, else raise."""
