@@ -37,14 +37,15 @@ class ObjectCache:
     Args:
         uri: The store.
         root: The folder of all caches; one of the user's among the temporary ones by default.
+        is_off: Keep nothing, as of a store in memory.
     """
 
-    def __init__(self, uri: str, root: str | None = None) -> None:
+    def __init__(self, uri: str, root: str | None = None, *, is_off: bool = False) -> None:
         self._root = root or os.path.join(
             tempfile.gettempdir(), f"localtrack-cache-{os.getuid() if hasattr(os, 'getuid') else 0}"
         )
         self._folder = os.path.join(self._root, hashlib.sha256(uri.encode()).hexdigest()[:16])
-        self._is_usable: bool | None = None
+        self._is_usable: bool | None = False if is_off else None
         self._added_bytes = _LOOK_BYTES  # so that the first addition looks
 
     def get(self, key: str) -> bytes | None:

@@ -47,7 +47,7 @@ class ObjectStorage:
         self.capabilities = of_protocol(protocol)
         # s3fs asks for the size of each object first, to fetch large ones in pieces; what is read whole here is small.
         self._read_options = {"max_concurrency": 1} if self.capabilities.medium == "s3" else {}
-        self._cache = ObjectCache(self.uri)
+        self._cache = ObjectCache(self.uri, is_off=not self.capabilities.is_shared)
         self.spool_root = ""
         """Where to keep what the store does not take; a folder of the user's among the temporary ones if empty."""
         self._spool: LocalStorage | None = None
