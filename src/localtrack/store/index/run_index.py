@@ -37,6 +37,8 @@ _TRIES: Final = 20
 """How often a refresh begins anew because another process compacts meanwhile."""
 _FLUSH_COUNT: Final = 2_000
 """With so many settled runs in the overlay they become a segment in memory: a tenth of the space, and no Python."""
+_OVERLAY_COUNT: Final = 200
+"""So many that stay in the overlay, because nobody gets to compact, do too: columns of Python objects are slow."""
 _LOADED_COUNT: Final = 256
 """So many runs are fetched at the same time from an object store."""
 _ALL_EVERY: Final = 16
@@ -200,7 +202,6 @@ class RunIndex:
             self._seen.load(unsettled)
         for folder in self._stirring(unsettled, touched):
             self._look(folder, is_forced=folder in touched, is_open=folder in opened, is_hasty=is_hasty)
-        self._flush()
         is_hasty |= len(found) > _FLUSH_COUNT
         for start in range(0, len(found), _FLUSH_COUNT):
             for place, folder in enumerate(found[start : start + _FLUSH_COUNT], start):
@@ -208,9 +209,10 @@ class RunIndex:
                     self._seen.load(found[place : place + _LOADED_COUNT])
                 self._add(folder, is_noticed=False)
                 self._look(folder, is_forced=False, is_open=folder in opened, is_hasty=is_hasty)
-            self._flush()
+            self._flush(_FLUSH_COUNT)
         if found:
             self._follow_tombstones(edits)
+        self._flush(min(_FLUSH_COUNT, _OVERLAY_COUNT))
         self._edits = edits
         return True
 
@@ -433,10 +435,10 @@ class RunIndex:
             if run is not None:
                 run.judge()
 
-    def _flush(self) -> None:
+    def _flush(self, least_count: int) -> None:
         """Turn settled runs into a segment in memory, if there are many, and such segments of a size into one."""
         settled = self.settled()
-        if len(settled) < _FLUSH_COUNT:
+        if len(settled) < least_count:
             return
         home = MemoryHome()
         self._add_private(
