@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,3 +39,30 @@ def long_form(request: pytest.FixtureRequest) -> bool:
 def rounds(long_form: bool) -> Callable[[int, int], int]:
     """Choose a count: `rounds(50, 1_000)` is 50, and 1,000 with --long."""
     return lambda short, long: long if long_form else short
+
+
+def _forget_owed(is_gone: Callable[[str | None], bool]) -> None:
+    """Forget what is owed to places that are gone: the process syncs all its logs together, and tells any test of them.
+
+    Args:
+        is_gone: Whether a log is gone, by its path; None for a log on a server.
+    """
+    module = sys.modules.get("localtrack.storage.syncer")
+    if module is not None:
+        for log, _ in [*module.syncer._logs.values(), *module.syncer._retired.values()]:
+            if is_gone(getattr(log, "path", None)):
+                module.syncer.remove(log)
+
+
+@pytest.fixture(autouse=True)
+def owed_to_removed_folders() -> Iterator[None]:
+    """Forget after each test what is owed to folders and mounts that went with it."""
+    yield
+    _forget_owed(lambda path: path is not None and not os.path.exists(path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def owed_to_stopped_servers() -> Iterator[None]:
+    """Forget after each module what is owed to its servers."""
+    yield
+    _forget_owed(lambda path: path is None)
