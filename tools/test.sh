@@ -29,4 +29,10 @@ say "mypy"
 say "import-linter"
 "$bin/lint-imports" --no-logo
 say "pytest"
-exec "$PYTHON" -m pytest -n auto "$@"
+status=0
+"$PYTHON" -m pytest -n auto "$@" || status=$?
+[ "$status" -eq 1 ] || exit "$status"
+# Tests with real processes, servers and a browser share few cores in the run above, and may run out of patience there.
+# A fault of the code shows again.
+say "pytest: what failed, once more, one at a time"
+exec "$PYTHON" -m pytest "$@" -n 0 --last-failed --last-failed-no-failures none
