@@ -30,7 +30,7 @@ say "import-linter"
 "$bin/lint-imports" --no-logo
 say "pytest"
 status=0
-"$PYTHON" -m pytest -n auto "$@" || status=$?
+"$PYTHON" -m pytest -n auto --dist worksteal "$@" || status=$?
 [ "$status" -eq 1 ] || exit "$status"
 # Tests with real processes, servers and a browser share few cores in the run above, and may run out of patience there.
 # A fault of the code shows again.
