@@ -66,3 +66,18 @@ def owed_to_stopped_servers() -> Iterator[None]:
     """Forget after each module what is owed to its servers."""
     yield
     _forget_owed(lambda path: path is None)
+
+
+_SET_BY_MLFLOW = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI")
+
+
+@pytest.fixture(autouse=True)
+def settings_that_mlflow_leaves() -> Iterator[None]:
+    """Take back what MLflow's fluent functions wrote to the environment: localtrack's would go by it in later tests."""
+    before = {name: os.environ.get(name) for name in _SET_BY_MLFLOW}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
