@@ -79,8 +79,7 @@ class App(click.Group):
             _show_traceback(ctx)
             write_error("Interrupted.")
             ctx.exit(EXIT_INTERRUPTED)
-        # The outermost place: whatever else arrives is a mistake in localtrack, and still deserves a sentence.
-        except Exception as error:
+        except Exception as error:  # the outermost place: whatever else arrives is a mistake in localtrack
             _show_traceback(ctx)
             write_error(f"localtrack failed with {type(error).__name__}: {error}. This is a bug; --debug shows where.")
             ctx.exit(EXIT_BUG)

@@ -138,7 +138,7 @@ def writing_copy(path: str) -> Iterator[BinaryIO]:
             with open(temporary, "xb") as file:
                 yield file
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException:  # of the file system or of whoever writes, an interrupt too: no half of a copy stays
             if os.path.exists(temporary):
                 os.unlink(temporary)
             raise

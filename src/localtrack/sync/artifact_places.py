@@ -92,7 +92,7 @@ class ProxyPlace:
             self._http.post(
                 f"{_PROXY}/mpu/complete/{quote(folder)}", {"path": name, "upload_id": upload_id, "parts": parts}
             )
-        except BaseException:
+        except BaseException:  # an interrupt too: parts that nobody completes cost storage until they are dropped
             self._abort(folder, name, upload_id)
             raise
         return True

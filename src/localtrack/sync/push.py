@@ -323,7 +323,7 @@ class Push:
             if error.code == ErrorCode.SYNC_DENIED:
                 raise
             self.report.failure = str(error)
-        except BaseException:
+        except BaseException:  # an interrupt, or a mistake of ours: the threads that send must not go on without us
             context.stop.set()
             raise
         finally:

@@ -62,7 +62,7 @@ class _PosixChild:
                 setsigdef=[signal.SIGPIPE],
                 setsigmask=[],
             )
-        except BaseException:
+        except BaseException:  # whatever kept the child from starting, an interrupt too: nobody else closes this end
             os.close(self._output)
             raise
         finally:

@@ -73,7 +73,7 @@ def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlR
     except (duckdb.Error, UnicodeEncodeError, OverflowError) as error:
         connection.close()
         raise query_error(error) from error
-    except BaseException:
+    except BaseException:  # ours (a refused query, a damaged run) and an interrupt pass as they are
         connection.close()
         raise
     return SqlResult(connection, relation, source)

@@ -83,7 +83,7 @@ def make_view(name: str, source: Source) -> Any:
         def remember_failure(candidates: Candidates) -> Iterator[pa.Table]:
             try:
                 yield from produce(candidates)
-            except Exception as error:
+            except Exception as error:  # DuckDB would turn it into one of its own: kept, to be raised as it was
                 source.failure = error
                 raise
 
