@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import LocaltrackError
 from localtrack.format.layout import model_folder, run_folder
-from localtrack.importing.report import Findings
 from localtrack.storage.base import Storage
 from localtrack.store.artifacts import ArtifactRecord, iter_files, put_chunks
 from localtrack.store.catalog import Catalog
@@ -153,6 +152,8 @@ class PullCalls:
         wanted = [path for path, size in sorted(there.items()) if here.get(path, -1) != size]
         if not wanted:
             return
+        from localtrack.importing.report import Findings
+
         findings = Findings(folder)
         try:
             place = open_place(tracking.http, uri, base_url=base_url)

@@ -28,6 +28,7 @@ RESERVED: Final = frozenset([PACKS, "index", "sync", QUARANTINE, LOCKS, "registr
 TOP: Final = frozenset([STORE_FILE, EXPERIMENTS, EDITS, INBOX, RUNS, MODELS])
 
 _DAY_FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}|x[0-9a-f]{2}")
+_PACK_NAME: Final = re.compile(r"[0-9a-f]{64}\.zip")
 _PART: Final = r"(?:\.part(?P<part>\d{8}))?"
 _LOG_NAME: Final = re.compile(r"(?P<writer>[0-9a-f]{20})\.jsonl" + _PART)
 _CHUNK_NAME: Final = re.compile(r"(?P<writer>[0-9a-f]{20})\.(?P<n>0|[1-9]\d{0,8})\.points\.jsonl" + _PART)
@@ -93,6 +94,11 @@ def _dated_folder(top: str, entity_id: str, time_ms: int | None) -> str:
 def is_day_folder(name: str) -> bool:
     """Return whether `name` can be a folder directly below `runs/` or `models/`."""
     return bool(_DAY_FOLDER.fullmatch(name))
+
+
+def is_pack_name(name: str) -> bool:
+    """Return whether a file below `packs/` can be a pack."""
+    return bool(_PACK_NAME.fullmatch(name))
 
 
 def log_name(writer: str) -> str:

@@ -16,7 +16,6 @@ _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The time of every member: a pack is a function of what it holds. The true one is in the member's comment."""
-_PACK_NAME: Final = re.compile(r"[0-9a-f]{64}\.zip")
 
 
 class PackMember(NamedTuple):
@@ -42,11 +41,6 @@ class PackMember(NamedTuple):
     def name(self) -> str:
         """The file's name in the run folder."""
         return self.key.rpartition("/")[2]
-
-
-def is_pack_name(name: str) -> bool:
-    """Return whether a file below `packs/` can be a pack."""
-    return bool(_PACK_NAME.fullmatch(name))
 
 
 def read_members(file: BinaryIO) -> list[PackMember]:

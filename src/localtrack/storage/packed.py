@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from localtrack import reporting
 from localtrack.errors import FormatError
-from localtrack.format.layout import PACKS, RUNS
-from localtrack.format.packs import PackMember, is_pack_name, read_member, read_members
+from localtrack.format.layout import PACKS, RUNS, is_pack_name
 from localtrack.storage.base import Appender, Entry, Storage, StreamFile
 from localtrack.storage.capabilities import Capabilities
+
+if TYPE_CHECKING:
+    from localtrack.format.packs import PackMember
 
 _LOOK_S: Final = 30.0
 """Where a look is a request, so long it holds."""
@@ -86,6 +88,8 @@ class PackedStorage:
 
     def read_packed(self, pack: str, member: PackMember) -> tuple[bytes, bool]:
         """Return the bytes of a file in a pack, and whether they are what was packed."""
+        from localtrack.format.packs import read_member
+
         with self._listed.open(f"{PACKS}/{pack}") as file:
             return read_member(file, member)
 
@@ -115,6 +119,8 @@ class PackedStorage:
             self.refresh()
 
     def _load(self, name: str) -> Pack | None:
+        from localtrack.format.packs import read_members  # zipfile, which most stores have no use for
+
         key = f"{PACKS}/{name}"
         entry = self._listed.stat(key)
         if entry is None:

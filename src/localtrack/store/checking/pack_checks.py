@@ -6,8 +6,8 @@ import hashlib
 from typing import Final
 
 from localtrack.errors import ErrorCode
-from localtrack.format.layout import PACKS, TEMPORARY_PREFIX
-from localtrack.format.packs import PackMember, is_pack_name
+from localtrack.format.layout import PACKS, TEMPORARY_PREFIX, is_pack_name
+from localtrack.format.packs import PackMember
 from localtrack.storage.packed import PackedStorage
 from localtrack.store.checking.report import Findings
 
