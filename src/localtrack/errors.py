@@ -5,6 +5,7 @@
     ├── AlreadyExistsError     also ValueError     the name is taken
     ├── InvalidInputError      also ValueError     an argument breaks a rule; nothing was written
     ├── StateError             also RuntimeError   the call does not fit the state of the thing (a deleted run)
+    ├── MissingPackageError    also ImportError    it needs a package that is not installed
     ├── LockedError            also TimeoutError   somebody else is doing maintenance
     ├── QuotaExceededError     also RuntimeError   a limit that somebody set would be broken
     ├── StorageError           also OSError        the file system refused
@@ -131,6 +132,28 @@ class StateError(LocaltrackError, RuntimeError):
     default_code = ErrorCode.RUN_ENDED
 
 
+class MissingPackageError(LocaltrackError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+    exit_code = 13
+    default_code = ErrorCode.MISSING_EXTRA
+
+    @classmethod
+    def of(cls, need: str, package: str, *, extra: str, otherwise: str = "") -> MissingPackageError:
+        """Return the error for a package that an extra of localtrack brings.
+
+        Args:
+            need: What needs it, to begin the sentence with.
+            package: Its name for people.
+            extra: The extra that brings it.
+            otherwise: What to do without it, to end the hint with.
+        """
+        hint = f"Install it with `pip install 'localtrack[{extra}]'`"
+        return cls(
+            f"{need} needs {package}, which is not installed.", hint=f"{hint}{otherwise and ', or '}{otherwise}."
+        )
+
+
 class LockedError(LocaltrackError, TimeoutError):
     """Somebody else is doing maintenance on this store."""
 
@@ -173,7 +196,7 @@ class FormatError(LocaltrackError, ValueError):
 class DamagedIndexError(FormatError):
     """A file of the search index is not what was written. The index is left aside, and made anew."""
 
-    exit_code = 12
+    exit_code = 14
 
 
 class SyncError(LocaltrackError, RuntimeError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from localtrack.api.fluent_experiments import active_experiment_id
 from localtrack.api.fluent_store import active_store
-from localtrack.errors import ErrorCode, StateError
+from localtrack.errors import MissingPackageError
 
 # By its name, as it lies above this layer and needs MLflow.
 _PLUGIN: Final = "localtrack.mlflow_plugin.autologging"
@@ -46,14 +46,10 @@ def autolog(
         exclude_flavors: Libraries to leave out.
 
     Raises:
-        StateError: MLflow is not installed.
+        MissingPackageError: MLflow is not installed.
     """
     if importlib.util.find_spec("mlflow") is None:
-        raise StateError(
-            "autolog() needs MLflow, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install it with: pip install 'localtrack[mlflow]'",
-        )
+        raise MissingPackageError.of("autolog()", "MLflow", extra="mlflow")
     store = active_store()
     options: dict[str, Any] = {
         "log_input_examples": log_input_examples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.errors import InvalidInputError, MissingPackageError
 from localtrack.format.names import validate_key
 from localtrack.importing.report import Findings
 
@@ -13,15 +13,11 @@ META_FILE = "meta.yaml"
 
 
 def require_yaml() -> None:
-    """Raise `InvalidInputError` if there is no YAML library."""
+    """Raise `MissingPackageError` if there is no YAML library."""
     try:
         import yaml  # type: ignore[import-untyped]  # noqa: F401  # ships no types; only whether it is there
     except ImportError as error:
-        raise InvalidInputError(
-            "Reading an mlruns folder needs PyYAML, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install it with `pip install 'localtrack[mlruns]'`.",
-        ) from error
+        raise MissingPackageError.of("Reading an mlruns folder", "PyYAML", extra="mlruns") from error
 
 
 def read_meta(folder: str, name: str, findings: Findings) -> dict[str, Any] | None:

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
+from localtrack.errors import MissingPackageError
 from localtrack.query.frame import Frame
-from localtrack.query.frames import missing_extra
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,12 +51,12 @@ class Chart(Frame):
             ax: Axes to draw into; those of a new figure by default.
 
         Raises:
-            LocaltrackError: Matplotlib is not installed.
+            MissingPackageError: Matplotlib is not installed.
         """
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise missing_extra("plot") from error
+            raise MissingPackageError.of("Drawing", "Matplotlib", extra="plot") from error
         if ax is None:
             ax = Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
         draw = {

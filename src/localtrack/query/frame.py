@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from localtrack.query.frames import missing_extra
+from localtrack.errors import MissingPackageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class Frame:
         """Return it as a pandas data frame.
 
         Raises:
-            LocaltrackError: pandas is not installed.
+            MissingPackageError: pandas is not installed.
         """
         return table_to_pandas(self._table)
 
@@ -54,7 +54,7 @@ class Frame:
         """Return it as a Polars data frame.
 
         Raises:
-            LocaltrackError: Polars is not installed.
+            MissingPackageError: Polars is not installed.
         """
         return table_to_polars(self._table)
 
@@ -63,12 +63,12 @@ def table_to_pandas(table: pa.Table) -> pd.DataFrame:
     """Return a table as a pandas data frame that the caller may change.
 
     Raises:
-        LocaltrackError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
     try:
         import pandas  # noqa: F401 -- Arrow imports it, with a message of its own
     except ImportError as error:
-        raise missing_extra("pandas") from error
+        raise MissingPackageError.of("This frame", "pandas", extra="pandas") from error
     # The copy is for the caller, who may assign to it: blocks that share memory with Arrow are read-only.
     return table.to_pandas(split_blocks=True, date_as_object=False).copy()
 
@@ -77,12 +77,12 @@ def table_to_polars(table: pa.Table) -> pl.DataFrame:
     """Return a table as a Polars data frame.
 
     Raises:
-        LocaltrackError: Polars is not installed.
+        MissingPackageError: Polars is not installed.
     """
     try:
         import polars as pl
     except ImportError as error:
-        raise missing_extra("polars") from error
+        raise MissingPackageError.of("This frame", "Polars", extra="polars") from error
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from localtrack.errors import ErrorCode, LocaltrackError
+from localtrack.errors import MissingPackageError
 from localtrack.types import Experiment, LoggedModel, RunRow
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def to_pandas(rows: Iterable[RunRow]) -> pd.DataFrame:
     """Return runs as the data frame that `mlflow.search_runs` returns, column types included.
 
     Raises:
-        LocaltrackError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
     try:
         import pandas as pd
     except ImportError as error:
-        raise missing_extra("pandas") from error
+        raise MissingPackageError.of("This frame", "pandas", extra="pandas") from error
 
     rows = list(rows)
     infos = [row.info for row in rows]
@@ -68,12 +68,12 @@ def models_to_pandas(models: Iterable[LoggedModel]) -> pd.DataFrame:
     """Return logged models as the data frame that `mlflow.search_logged_models` returns: a column for each field.
 
     Raises:
-        LocaltrackError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
     try:
         import pandas as pd
     except ImportError as error:
-        raise missing_extra("pandas") from error
+        raise MissingPackageError.of("This frame", "pandas", extra="pandas") from error
 
     return pd.DataFrame([model.to_dictionary() | {"status": model.status} for model in models])
 
@@ -136,12 +136,12 @@ def to_polars(rows: Iterable[RunRow]) -> pl.DataFrame:
     """Return runs as a Polars data frame, with the columns and types of `to_arrow`.
 
     Raises:
-        LocaltrackError: Polars is not installed.
+        MissingPackageError: Polars is not installed.
     """
     try:
         import polars as pl
     except ImportError as error:
-        raise missing_extra("polars") from error
+        raise MissingPackageError.of("This frame", "Polars", extra="polars") from error
 
     frame = pl.from_arrow(to_arrow(rows))
     assert isinstance(frame, pl.DataFrame)
@@ -158,10 +158,3 @@ def _key_columns(rows: Sequence[RunRow], *, missing: float | None) -> Iterable[t
     for group, mappings, absent in groups:
         for key in sorted(set().union(*mappings)):
             yield f"{group}.{key}", [mapping.get(key, absent) for mapping in mappings]
-
-
-def missing_extra(package: str) -> LocaltrackError:
-    """Return the error for a package that an extra would bring."""
-    return LocaltrackError(
-        f"{package} is not installed.", code=ErrorCode.MISSING_EXTRA, hint=f"Run `pip install localtrack[{package}]`."
-    )

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.query.frames import missing_extra
+from localtrack.errors import MissingPackageError
 from localtrack.store.index.view import IndexView
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def view_to_pandas(view: IndexView, numbers: Sequence[int]) -> pd.DataFrame:
         numbers: Which, in order; at least one.
 
     Raises:
-        LocaltrackError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
     try:
         import pandas as pd
     except ImportError as error:
-        raise missing_extra("pandas") from error
+        raise MissingPackageError.of("This frame", "pandas", extra="pandas") from error
     import pyarrow as pa
 
     # What pandas infers for values one by one, as MLflow hands them to it, depends on its version.

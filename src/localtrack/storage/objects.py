@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any, BinaryIO, Final, cast
 
 from localtrack import reporting
-from localtrack.errors import ErrorCode, LocaltrackError, StorageError
+from localtrack.errors import ErrorCode, LocaltrackError, MissingPackageError, StorageError
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import of_protocol
 from localtrack.storage.failures import foreign_to_storage_error
@@ -335,9 +335,7 @@ def _connect(url: str) -> tuple[Any, str]:
         # A cached one could be that of the parent before a fork.
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
     except ImportError as error:
-        raise LocaltrackError(
-            f"{url} needs another package: {error}.", code=ErrorCode.MISSING_EXTRA, hint="Install it with pip."
-        ) from error
+        raise MissingPackageError(f"{url} needs another package: {error}.", hint="Install it with pip.") from error
     except ValueError as error:
         raise StorageError(
             f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."

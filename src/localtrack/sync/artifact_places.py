@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from localtrack.errors import ErrorCode, RefusedError, StateError, SyncError
+from localtrack.errors import MissingPackageError, RefusedError, SyncError
 from localtrack.sync.answers import judge_answer
 from localtrack.sync.http import Http, map_httpx_error
 from localtrack.sync.limits import Limits
@@ -111,9 +111,8 @@ class FilesPlace:
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except ImportError as error:
-            raise StateError(
+            raise MissingPackageError(
                 f"The artifacts of the target lie at {url.partition('://')[0]}://, which needs more: {error}.",
-                code=ErrorCode.MISSING_EXTRA,
                 hint="Install what it names, or push with --skip-artifacts.",
             ) from None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from localtrack.errors import ErrorCode, InvalidInputError, RefusedError, StateError
+from localtrack.errors import ErrorCode, InvalidInputError, MissingPackageError, RefusedError
 from localtrack.sync.environment import DatabricksSettings, databricks_settings
 from localtrack.sync.http import Connection, Http
 from localtrack.sync.limits import DATABRICKS
@@ -154,10 +154,8 @@ def _sdk_target(host: str, profile: str | None, identity: str) -> DatabricksTarg
     try:
         from databricks.sdk.config import Config
     except ImportError:
-        raise StateError(
-            "Signing in without a token needs databricks-sdk, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install localtrack[databricks], or set DATABRICKS_TOKEN.",
+        raise MissingPackageError.of(
+            "Signing in without a token", "databricks-sdk", extra="databricks", otherwise="set DATABRICKS_TOKEN"
         ) from None
     try:
         config = Config(profile=profile) if profile else Config(host=host)

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from localtrack.errors import ErrorCode, RefusedError, StateError, ThrottledError, UnreachableError, UnsureError
+from localtrack.errors import (
+    ErrorCode,
+    MissingPackageError,
+    RefusedError,
+    ThrottledError,
+    UnreachableError,
+    UnsureError,
+)
 from localtrack.sync.answers import judge_answer
 from localtrack.sync.pace import Pace
 
@@ -80,7 +87,6 @@ class Http:
         connections_count: int = 8,
         is_compressed: bool = False,
     ) -> None:
-        require_httpx()
         import httpx
 
         self.patience = patience or Patience()
@@ -251,15 +257,11 @@ def map_httpx_error(error: Exception, what: str) -> UnreachableError | UnsureErr
 
 
 def require_httpx() -> None:
-    """Raise `StateError` where httpx is missing."""
+    """Raise `MissingPackageError` where httpx is missing."""
     try:
         import httpx  # noqa: F401 - only whether it is there
     except ImportError:
-        raise StateError(
-            "Pushing to a server needs httpx, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install localtrack[sync].",
-        ) from None
+        raise MissingPackageError.of("Talking to a server", "httpx", extra="sync") from None
 
 
 def _user_agent() -> str:

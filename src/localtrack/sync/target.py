@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.sync.environment import TrackingCredentials, tracking_credentials
-from localtrack.sync.http import Connection, Http
+from localtrack.sync.http import Connection, Http, require_httpx
 from localtrack.sync.limits import MLFLOW, Limits
 
 TargetKind = Literal["mlflow", "databricks", "store"]
@@ -64,8 +64,11 @@ def resolve_target(uri: str) -> Target:
 
     Raises:
         InvalidInputError: It names none, or settings contradict each other.
+        MissingPackageError: httpx is not installed.
     """
     kind = target_kind(uri)
+    if kind in ("mlflow", "databricks"):
+        require_httpx()
     if kind == "mlflow":
         return _resolve_mlflow(uri)
     if kind == "databricks":

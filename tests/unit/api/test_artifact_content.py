@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from localtrack.api import artifact_content as content
-from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.errors import ErrorCode, InvalidInputError, MissingPackageError
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_bytes_are_no_text() -> None:
 def test_without_pyyaml_only_yaml_is_refused(without: Callable[[str], None]) -> None:
     without("yaml")
     assert json.loads(content.encode_dict({"a": 1}, "a.json")) == {"a": 1}
-    with pytest.raises(InvalidInputError, match="PyYAML") as caught:
+    with pytest.raises(MissingPackageError, match="PyYAML") as caught:
         content.encode_dict({"a": 1}, "a.yml")
     assert caught.value.code is ErrorCode.MISSING_EXTRA
 
@@ -225,7 +225,7 @@ def test_a_format_that_cannot_hold_the_image_is_refused() -> None:
 
 def test_without_pillow_the_extra_is_named(without: Callable[[str], None]) -> None:
     without("PIL")
-    with pytest.raises(InvalidInputError, match=r"localtrack\[images\]") as caught:
+    with pytest.raises(MissingPackageError, match=r"localtrack\[images\]") as caught:
         content.encode_images(np.zeros((2, 2)), "a.png")
     assert caught.value.code is ErrorCode.MISSING_EXTRA
 
@@ -245,7 +245,7 @@ def test_a_dict_of_lists_needs_no_pandas(without: Callable[[str], None]) -> None
 
 def test_without_pandas_other_values_are_refused(without: Callable[[str], None]) -> None:
     without("pandas")
-    with pytest.raises(InvalidInputError, match="needs pandas") as caught:
+    with pytest.raises(MissingPackageError, match="needs pandas") as caught:
         content.encode_table({"a": np.array([1])}, None, "t.json")
     assert caught.value.code is ErrorCode.MISSING_EXTRA
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localtrack.errors import InvalidInputError
+from localtrack.errors import InvalidInputError, MissingPackageError
 from localtrack.importing.database import Database
 from localtrack.importing.mlruns import MlrunsFolder
 from localtrack.importing.opening import open_source_of_runs
@@ -61,7 +61,7 @@ def test_what_cannot_be_imported_is_said(location: str) -> None:
 
 def test_without_a_yaml_library_the_extra_is_named(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-    with pytest.raises(InvalidInputError, match=r"localtrack\[mlruns\]") as caught:
+    with pytest.raises(MissingPackageError, match=r"localtrack\[mlruns\]") as caught:
         open_source_of_runs("mlruns")
     assert caught.value.code == "missing_extra"
     open_source_of_runs("ml flow.db").close()

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.query.rows import BASE_MS, run
 
 from localtrack.api.pages import ExperimentPage, LoggedModelPage
-from localtrack.errors import ErrorCode, LocaltrackError
+from localtrack.errors import ErrorCode, MissingPackageError
 from localtrack.query.frames import to_arrow, to_pandas, to_polars
 from localtrack.types import Experiment, LoggedModel, LoggedModelMetric, RunRow
 
@@ -59,10 +59,10 @@ def test_a_missing_library_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, package: str, convert: Callable[[list[RunRow]], object]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(LocaltrackError, match=f"{package} is not installed") as caught:
+    with pytest.raises(MissingPackageError, match=f"(?i)needs {package}, which is not installed") as caught:
         convert(ROWS)
     assert caught.value.code == ErrorCode.MISSING_EXTRA
-    assert caught.value.hint == f"Run `pip install localtrack[{package}]`."
+    assert caught.value.hint == f"Install it with `pip install 'localtrack[{package}]'`."
 
 
 def test_experiments_have_a_frame_of_their_own() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.errors import InvalidInputError, MissingPackageError
 
 Columns = dict[Any, list[Any]]
 """Name (text, number or tuple of these) → one value a row, each of which JSON has a form for, or an image."""
@@ -117,9 +117,10 @@ def _import_pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InvalidInputError(
-            "A table with values other than texts, numbers, lists and dicts needs pandas, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install it with `pip install localtrack[pandas]`, or give a dict of lists.",
+        raise MissingPackageError.of(
+            "A table with values other than texts, numbers, lists and dicts",
+            "pandas",
+            extra="pandas",
+            otherwise="give a dict of lists",
         ) from error
     return pandas

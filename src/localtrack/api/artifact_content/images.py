@@ -13,7 +13,7 @@ import uuid
 import warnings
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.errors import ErrorCode, InvalidInputError, MissingPackageError
 from localtrack.format.scalars import to_step
 
 LOGGED_IMAGES_TAG: Final = "mlflow.loggedImages"
@@ -106,11 +106,7 @@ def to_pil(image: Any) -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise InvalidInputError(
-            "Logging images needs Pillow, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install it with `pip install localtrack[images]`.",
-        ) from error
+        raise MissingPackageError.of("Logging images", "Pillow", extra="images") from error
     if isinstance(image, Image.Image):
         return image
     if callable(getattr(image, "to_pil", None)):

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.errors import InvalidInputError, MissingPackageError
 
 
 def encode_text(text: str) -> bytes:
@@ -44,10 +44,8 @@ def _encode_yaml(dictionary: Any) -> bytes:
     try:
         import yaml  # type: ignore[import-untyped]  # ships no types
     except ImportError as error:
-        raise InvalidInputError(
-            "Writing YAML needs PyYAML, which is not installed.",
-            code=ErrorCode.MISSING_EXTRA,
-            hint="Install it with `pip install pyyaml`, or give a name that ends in .json.",
+        raise MissingPackageError.of(
+            "Writing YAML", "PyYAML", extra="mlruns", otherwise="give a name that ends in .json"
         ) from error
     try:
         text: str = yaml.dump(dictionary, indent=2, default_flow_style=False)
