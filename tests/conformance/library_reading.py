@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,9 @@ def read_with_library(root: Path) -> dict[str, Any]:
     with Store.open(str(root), create=False) as store:
         rows = store.search_runs(run_view_type=ViewType.ALL, max_results=50_000)
         experiments = store.list_experiments(view_type=ViewType.ALL)
-        runs = {row.info.run_id: _run(store, row) for row in rows}
-        findings = {finding.key for finding in [*rows.findings, *store.experiment_findings]}
+        with _warned() as findings:
+            runs = {row.info.run_id: _run(store, row) for row in rows}
+        findings |= {finding.key for finding in [*rows.findings, *store.experiment_findings]}
         for run in runs:
             findings |= {finding.key for finding in store.describe_run(run).findings}
         model_findings: list[Finding] = []
@@ -45,6 +49,24 @@ def read_with_library(root: Path) -> dict[str, Any]:
             "runs": dict(sorted(runs.items())),
             "findings": sorted(findings),
         }
+
+
+@contextmanager
+def _warned() -> Iterator[set[str]]:
+    """Give the keys of the files that warnings name."""
+    keys: set[str] = set()
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.args, tuple) and record.args:
+                keys.add(str(record.args[0]))
+
+    collector, logger = Collector(), logging.getLogger("localtrack")
+    logger.addHandler(collector)
+    try:
+        yield keys
+    finally:
+        logger.removeHandler(collector)
 
 
 def _run(store: Store, row: Any) -> dict[str, Any]:

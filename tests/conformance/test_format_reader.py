@@ -27,21 +27,8 @@ def _digests(root: Path) -> dict[str, str]:
     }
 
 
-# Where the library differs from FORMAT.md, or FORMAT.md does not say: case → why. Strict: who mends one takes it out.
-READ_OTHERWISE: dict[str, str] = {}
-NOT_REPORTED = {
-    "segment_with_a_flipped_byte": "damage of points shows when they are read, and metric_history tells nobody",
-}
-
-
-def _cases(known: dict[str, str]) -> list[Any]:
-    """Return all cases as parameters, those in `known` as expected to fail."""
-    return [
-        pytest.param(
-            case, id=case.name, marks=[pytest.mark.xfail(reason=known[case.name])] if case.name in known else []
-        )
-        for case in CASES
-    ]
+def _is_refused(case: Path) -> bool:
+    return "refused" in json.loads((case / "expected.json").read_text(encoding="utf-8"))
 
 
 def _load(case: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -50,7 +37,7 @@ def _load(case: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder / "store", json.loads((case / "expected.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("case", _cases(READ_OTHERWISE))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_library_reads_what_was_expected(case: Path, tmp_path: Path) -> None:
     root, expected = _load(case, tmp_path)
     before = _digests(root)
@@ -63,11 +50,9 @@ def test_the_library_reads_what_was_expected(case: Path, tmp_path: Path) -> None
     assert _digests(root) == before, "reading changed the store"
 
 
-@pytest.mark.parametrize("case", _cases(NOT_REPORTED))
+@pytest.mark.parametrize("case", [case for case in CASES if not _is_refused(case)], ids=lambda case: case.name)
 def test_the_library_reports_what_must_be_reported(case: Path, tmp_path: Path) -> None:
     root, expected = _load(case, tmp_path)
-    if "refused" in expected:
-        pytest.skip("nothing is read, so nothing is reported but the refusal")
     must = {scope(key) for key, kind in expected["findings"] if kind not in LEFT_TO_CHECK}
     may = {scope(key) for key, _ in expected["findings"]}
     found = {scope(key) for key in read_with_library(root)["findings"]}

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from localtrack.errors import ErrorCode, InvalidInputError
-from localtrack.store.run_reading import RunReading
 from localtrack.store.runs import Runs
 
 if TYPE_CHECKING:
@@ -100,19 +99,12 @@ class HistoryCalls:
         runs: list[RunPoints] = []
         for run_id in dict.fromkeys(run_ids):
             reading = self._runs.read(run_id)
-            points = reading.steadily(lambda steady: _read_key(steady, key))
             label = run_id if names == "run_id" else reading.state.name
-            runs.append(RunPoints(label, reading.state.start_ms, points))
+            runs.append(RunPoints(label, reading.state.start_ms, self._runs.points_of(reading, key)))
         if names == "run_name":
             runs = _with_labels_that_differ(runs, list(dict.fromkeys(run_ids)))
         table = align_histories(runs, by=by, interval=interval, max_points=max_points)
         return Chart(table, ChartKind.LINES, table.column_names[0], key)
-
-
-def _read_key(reading: RunReading, key: str) -> pa.Table:
-    from localtrack.store.history import read_history
-
-    return read_history(reading, key)
 
 
 def _with_labels_that_differ(runs: list[RunPoints], run_ids: list[str]) -> list[RunPoints]:

@@ -314,9 +314,18 @@ class Runs:
 
     def history(self, run_id: str, key: str | None = None) -> pa.Table:
         """Return the points of a run. See `store.history.read_history`."""
+        return self.points_of(self.read(run_id), key)
+
+    @staticmethod
+    def points_of(reading: RunReading, key: str | None = None) -> pa.Table:
+        """Return the points of a run that was read, and say which of its files are damaged: points may be missing."""
         from localtrack.store.history import read_history
 
-        return self.read(run_id).steadily(lambda reading: read_history(reading, key))
+        points = reading.steadily(lambda steady: read_history(steady, key))
+        for finding in reading.findings:
+            if finding.key != reading.folder:
+                reporting.warn("points may be missing: %s: %s", finding.key, finding.what)
+        return points
 
     def next_step(self, run_id: str, key: str | None = None) -> int:
         """Return the greatest step logged so far plus one; 0 if there is none."""
