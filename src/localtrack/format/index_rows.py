@@ -13,7 +13,6 @@ from localtrack.format.segment_info import MetricFold
 
 def encode_index_row(state: RunState, folds: Folds) -> bytes:
     """Return a run as the bytes of its row, without its artifacts, stamps and problems."""
-    links = [list(state.datasets.values()), list(state.model_inputs), list(state.model_outputs)]
     return encode_record(
         [
             state.run_id,
@@ -31,7 +30,6 @@ def encode_index_row(state: RunState, folds: Folds) -> bytes:
             list(state.datasets.values()),
             list(state.model_inputs),
             [list(output) for output in state.model_outputs],
-            *([links] if any(links) else []),
         ]
     )
 
