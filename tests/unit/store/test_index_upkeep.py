@@ -18,7 +18,7 @@ from localtrack.store.index import search_index
 from localtrack.store.index.columns import ColumnCache
 from localtrack.store.index.manifest import MANIFEST
 from localtrack.store.index.tables import numbers
-from localtrack.types import ViewType
+from localtrack.types import Dataset, DatasetInput, LoggedModelOutput, ViewType
 
 
 def log_runs(root: Path, count: int) -> list[str]:
@@ -61,6 +61,37 @@ def test_deleting_runs_does_not_write_the_index(tmp_path: Path) -> None:
         store.restore_run(*ids[:5])
         assert len(store.search_runs()) == 10
     assert (index_files(root), (root / "index/v1" / MANIFEST).read_bytes()) == before
+
+
+def test_runs_with_data_sets_and_models_are_answered_from_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    with Store.open(root) as store:
+        for number in range(8):
+            with store.start_run("e", context=False) as run:
+                run.log_metrics({"loss": number / 10})
+                run.log_inputs([DatasetInput(Dataset("iris", f"d{number}", "local", "x"))], [f"m-in{number}"])
+                run.log_outputs([LoggedModelOutput(f"m-out{number}", number)])
+        store.compact()
+    read: list[str] = []
+    plain = LocalStorage.read
+
+    def spy(self: LocalStorage, key: str) -> bytes:
+        read.append(key)
+        return plain(self, key)
+
+    monkeypatch.setattr(LocalStorage, "read", spy)
+    with Store.open(root) as store:
+        page = store.search_runs(filter_string="datasets.name = 'iris'", order_by=["metrics.loss"])
+        found = [row.to_run() for row in page]
+        assert page.findings == []
+        assert [key for key in read if key.startswith("runs/")] == []
+        assert [run.inputs.dataset_inputs[0].dataset.digest for run in found] == [f"d{n}" for n in range(8)]
+        assert [run.inputs.model_inputs[0].model_id for run in found] == [f"m-in{n}" for n in range(8)]
+        assert [run.outputs.model_outputs for run in found] == [(LoggedModelOutput(f"m-out{n}", n),) for n in range(8)]
+        monkeypatch.undo()
+        assert_index_agrees(store)
 
 
 @pytest.mark.parametrize(
