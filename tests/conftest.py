@@ -42,14 +42,14 @@ def rounds(long_form: bool) -> Callable[[int, int], int]:
 
 
 def _forget_owed(is_gone: Callable[[str | None], bool]) -> None:
-    """Forget what is owed to places that are gone: the process syncs all its logs together, and tells any test of them.
+    """Forget what is owed to places that are gone: the process tries them to its end, and warns whichever test is on.
 
     Args:
         is_gone: Whether a log is gone, by its path; None for a log on a server.
     """
     module = sys.modules.get("localtrack.storage.syncer")
     if module is not None:
-        for log, _ in [*module.syncer._logs.values(), *module.syncer._retired.values()]:
+        for log in module.syncer.logs():
             if is_gone(getattr(log, "path", None)):
                 module.syncer.remove(log)
 

@@ -51,8 +51,8 @@ def quiet_machine() -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(patch.object(os, "urandom", chosen_bytes))
         patches.enter_context(patch.object(os, "fsync", lambda fd: None))
-        patches.enter_context(patch.object(sealer, "ask", lambda *args: None))
-        patches.enter_context(patch.object(syncer, "add", lambda *args: None))
+        patches.enter_context(patch.object(sealer, "ask", lambda *args, **kwargs: None))
+        patches.enter_context(patch.object(syncer, "add", lambda *args, **kwargs: None))
         yield
 
 

@@ -22,7 +22,6 @@ from localtrack.format.names import (
     validate_value,
 )
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
-from localtrack.storage.syncer import syncer
 from localtrack.store.run_writer import RunWriter
 from localtrack.types import Metric, Param, RunData, RunInfo, RunStatus, RunTag
 
@@ -278,7 +277,7 @@ class ActiveRun(RunLinks):
         return self._store.next_step(self.run_id, key)
 
     def flush(self) -> None:
-        """Return when everything that was acknowledged is on the disk.
+        """Return when everything that this process has logged to the store is on the disk.
 
         Raises:
             StorageError: It is not.
@@ -466,9 +465,3 @@ class ActiveRun(RunLinks):
 def _limit_in(error: QuotaExceededError) -> str:
     """Return the name of the limit that an error is about."""
     return error.message.partition(" its limit ")[2].partition(" ")[0]
-
-
-def sync_everything() -> Sequence[StorageError]:
-    """Sync what this process has appended to any store; return what failed for good."""
-    syncer.sync_all()
-    return syncer.sync_all()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
 from localtrack.api.first_tags import plan_first_tags
-from localtrack.api.run import ActiveRun, OnError, sync_everything
+from localtrack.api.run import ActiveRun, OnError
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
@@ -167,12 +167,12 @@ class Store(
             self._spool_keeper.move()
 
     def flush(self) -> None:
-        """Return when everything that this process has acknowledged is on the disk: with a spool, on the spool's.
+        """Return when all that this process has logged to the store is on the disk: with a spool, on the spool's.
 
         Raises:
             StorageError: It is not, and could not be written elsewhere.
         """
-        failures = sync_everything()
+        failures = self._site.sync()
         if failures:
             raise failures[0]
 

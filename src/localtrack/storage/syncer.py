@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from localtrack import reporting
@@ -26,6 +27,24 @@ HEARTBEAT_S: Final = 30.0
 OnFailure = Callable[[Appender, StorageError], None]
 
 
+@dataclass(slots=True)
+class _Owing:
+    """A log, and what was found when it was last synced."""
+
+    log: Appender
+    store: str
+    on_failure: OnFailure
+    synced_size: int = 0
+    is_retired: bool = False
+    """True: forgotten with the next sync that leaves nothing owed."""
+    is_told: bool = False
+    """True: it was said that it cannot be synced, and that has not changed since."""
+
+    @property
+    def is_quiet(self) -> bool:
+        return self.log.size == self.synced_size and not self.log.has_backlog
+
+
 class Syncer:
     """Knows the logs of this process, and which of them owe the disk something."""
 
@@ -35,26 +54,23 @@ class Syncer:
     def forget(self) -> None:
         """Begin anew, without the logs: also for the child of a fork, where the parent's logs are the parent's."""
         self._changed = threading.Condition()
-        self._logs: dict[int, tuple[Appender, OnFailure]] = {}
-        self._synced_sizes: dict[int, int] = {}
-        self._retired: dict[int, tuple[Appender, OnFailure]] = {}
-        self._told: set[int] = set()
+        self._owing: dict[int, _Owing] = {}
         self._thread: threading.Thread | None = None
         self._is_hurried = False
         self._is_ended = False
         self._next_heartbeat_s = 0.0
 
-    def add(self, log: Appender, on_failure: OnFailure) -> None:
+    def add(self, log: Appender, on_failure: OnFailure, *, store: str) -> None:
         """Sync a log from now on.
 
         Args:
             log: The log.
             on_failure: Called from the syncing thread when a sync failed. It has to write what may be lost to another
                 file, and to `remove` this one.
+            store: The URI of its store, for whoever asks about one store.
         """
         with self._changed:
-            self._logs[id(log)] = (log, on_failure)
-            self._synced_sizes[id(log)] = 0
+            self._owing[id(log)] = _Owing(log, store, on_failure)
             if self._thread is None and not self._is_ended:
                 _end_with_multiprocessing()
                 self._thread = threading.Thread(target=self._run, name="localtrack-sync", daemon=True)
@@ -63,17 +79,13 @@ class Syncer:
     def retire(self, log: Appender) -> None:
         """Sync a closed log once more, then forget it."""
         with self._changed:
-            item = self._logs.pop(id(log), None)
-            if item is not None:
-                self._retired[id(log)] = item
+            if id(log) in self._owing:
+                self._owing[id(log)].is_retired = True
 
     def remove(self, log: Appender) -> None:
         """Forget a log."""
         with self._changed:
-            for known in (self._logs, self._retired):
-                known.pop(id(log), None)
-            self._synced_sizes.pop(id(log), None)
-            self._told.discard(id(log))
+            self._owing.pop(id(log), None)
 
     def hurry(self) -> None:
         """Sync now, in the background."""
@@ -81,56 +93,63 @@ class Syncer:
             self._is_hurried = True
             self._changed.notify_all()
 
-    def sync_all(self, *, heartbeat: bool = False, only_due: bool = False) -> list[StorageError]:
+    def logs(self) -> list[Appender]:
+        """Return the logs that it knows."""
+        with self._changed:
+            return [owing.log for owing in self._owing.values()]
+
+    def sync_all(
+        self, *, store: str | None = None, heartbeat: bool = False, in_background: bool = False
+    ) -> list[StorageError]:
         """Sync everything that was appended before this call, and return what failed after the failure was handled.
 
         Args:
+            store: Only the logs of this store.
             heartbeat: Show of logs that did not grow that their writer is alive.
-            only_due: Leave out logs whose medium wants fewer syncs.
+            in_background: Leave out logs whose medium wants fewer syncs, and failures that were returned before: of a
+                log that can neither be synced nor be written elsewhere, as on a disk that is gone, nothing is new.
 
         Concurrency: any thread may call it; two at once do the work twice.
         """
         with self._changed:
-            retired, active = list(self._retired.values()), list(self._logs.values())
-        if only_due:
-            active = [item for item in active if item[0].is_due()]
+            wanted = [owing for owing in self._owing.values() if store in (None, owing.store)]
         failures: list[StorageError] = []
-        for log, on_failure in [*retired, *active]:
-            size = log.size
-            is_quiet = self._synced_sizes.get(id(log)) == size and not log.has_backlog
-            try:
-                if not is_quiet:
-                    log.sync()
-                elif heartbeat:
-                    log.touch()
-            except FileNotFoundError:
-                self.remove(log)  # packed or removed by somebody since it was closed
+        for owing in sorted(wanted, key=lambda owing: not owing.is_retired):
+            if in_background and not owing.is_retired and not owing.log.is_due():
                 continue
-            except StorageError as error:
-                failures.append(error)
-                if log.is_retryable:
-                    if only_due and id(log) in self._told:
-                        failures.pop()  # said before, and nothing has changed since
-                    self._told.add(id(log))
-                    continue
-                try:
-                    on_failure(log, error)
-                except StorageError as second:
-                    failures.append(second)
-                continue
-            except OSError as error:
-                reporting.debug("touching %s failed: %s", log.key, error)
-                continue
-            with self._changed:
-                self._told.discard(id(log))
-                if log.has_backlog:
-                    continue
-                if id(log) in self._retired and log.size == size:
-                    del self._retired[id(log)]
-                    self._synced_sizes.pop(id(log), None)
-                elif id(log) in self._logs:
-                    self._synced_sizes[id(log)] = size
+            found = self._sync(owing, heartbeat=heartbeat)
+            if not (in_background and owing.is_told):
+                failures += found
+            owing.is_told = bool(found)
         return failures
+
+    def _sync(self, owing: _Owing, *, heartbeat: bool) -> list[StorageError]:
+        log, size = owing.log, owing.log.size
+        try:
+            if not owing.is_quiet:
+                log.sync()
+            elif heartbeat:
+                log.touch()
+        except FileNotFoundError:
+            self.remove(log)  # packed or removed by somebody since it was closed
+            return []
+        except StorageError as error:
+            if log.is_retryable:
+                return [error]
+            try:
+                owing.on_failure(log, error)
+            except StorageError as second:
+                return [error, second]
+            return [error]
+        except OSError as error:
+            reporting.debug("touching %s failed: %s", log.key, error)
+            return []
+        with self._changed:
+            if not log.has_backlog:
+                owing.synced_size = size
+                if owing.is_retired and log.size == size:
+                    self._owing.pop(id(log), None)
+        return []
 
     def end(self) -> None:
         """Sync everything, for the last time. What comes later is synced by its caller only."""
@@ -152,7 +171,7 @@ class Syncer:
             heartbeat = now_s >= self._next_heartbeat_s
             if heartbeat:
                 self._next_heartbeat_s = now_s + HEARTBEAT_S
-            for error in self.sync_all(heartbeat=heartbeat, only_due=True):
+            for error in self.sync_all(heartbeat=heartbeat, in_background=True):
                 reporting.warn("%s", error)
 
 

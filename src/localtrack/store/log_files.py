@@ -162,7 +162,7 @@ class LogFiles:
             self.quota.begin_writer(writer, before_count=self._points_count)
         self.writer, self._log, self._chunk, self._chunks_count = writer, log, None, 0
         self._points_count, self._last_ms, self._is_in_new_folder = points_count, now_ms, False
-        syncer.add(log.file, partial(self._recover, log))
+        syncer.add(log.file, partial(self._recover, log), store=self.site.storage.uri)
         self._direct_points_to(log, self.site.log_points_bytes)
 
     def _roll(self) -> None:
@@ -191,7 +191,7 @@ class LogFiles:
             raise
         chunk.first_point = self._points_count
         self._chunk, self._chunks_count = chunk, number + 1
-        syncer.add(chunk.file, partial(self._recover, chunk))
+        syncer.add(chunk.file, partial(self._recover, chunk), store=self.site.storage.uri)
         self._direct_points_to(chunk, self.site.chunk_bytes)
 
     def _close_chunk(self) -> None:

@@ -107,7 +107,7 @@ class ProcessLog:
             discard_log(self._site, log)
             raise
         self._log, self.writer = log, writer
-        syncer.add(log, self._recover)
+        syncer.add(log, self._recover, store=self._site.storage.uri)
         return log
 
     def _drop(self, log: Appender) -> None:

@@ -24,7 +24,6 @@ from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
 from localtrack.format.layout import ARTIFACTS
 from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.run_fold import RunState
-from localtrack.storage.syncer import syncer
 from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
@@ -221,7 +220,7 @@ class Runs:
             if info is not None:
                 writer.set_info(info)  # sealing may take a while, and the run has ended already
             if not self._site.storage.can_append:
-                syncer.sync_all()  # chunks must be in the store before they can be sealed
+                self._site.sync()  # chunks must be in the store before they can be sealed
             try:
                 report = sealer.seal_now(self._site.storage, writer.folder, writer.writer, run_id=writer.run_id)
                 sealed = report.keys

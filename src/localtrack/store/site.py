@@ -17,6 +17,7 @@ from localtrack.storage.base import Appender, Storage
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.packed import PackedStorage
 from localtrack.storage.process import this_process
+from localtrack.storage.syncer import syncer
 from localtrack.types import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
 from localtrack.version import VERSION
 
@@ -73,6 +74,11 @@ class Site:
             raise StateError(
                 f"The store {self.storage.uri} was closed.", code=ErrorCode.STORE_CLOSED, hint="Open it again."
             )
+
+    def sync(self) -> list[StorageError]:
+        """Sync what this process has appended to the store; return what failed for good."""
+        syncer.sync_all(store=self.storage.uri)
+        return syncer.sync_all(store=self.storage.uri)  # what had to be written to another file is there now
 
 
 def this_writer() -> WriterIdentity:
@@ -161,8 +167,6 @@ def discard_log(site: Site, log: Appender) -> None:
 
 def retire_log(log: Appender) -> None:
     """Let go of a log that its owner is done with, and sync it in the background once more."""
-    from localtrack.storage.syncer import syncer
-
     try:
         log.close()
     except StorageError:

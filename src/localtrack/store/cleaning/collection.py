@@ -12,7 +12,6 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import EDITS, EXPERIMENTS, INBOX, PACKS, TEMPORARY_PREFIX, run_folder
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
-from localtrack.storage.syncer import syncer
 from localtrack.storage.trees import walk_tree
 from localtrack.store.catalog import Catalog
 from localtrack.store.cleaning.removal import (
@@ -128,7 +127,7 @@ class _Collection:
     def remove(self, run_ids: Iterable[str]) -> None:
         """Remove those of the runs that may go."""
         if not self._report.is_dry_run:
-            syncer.sync_all()  # a file of this process that is owed to the disk would be written anew once it is gone
+            self._site.sync()  # a file of this process that is owed to the disk would be written anew once it is gone
         remaining = iter(run_ids)
         while batch := list(itertools.islice(remaining, _BATCH_COUNT)):
             self._remove_runs(batch)

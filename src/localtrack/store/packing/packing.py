@@ -11,7 +11,6 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import ARTIFACTS, PACKS, TEMPORARY_PREFIX, log_name, parse_run_file
 from localtrack.storage.locks import maintenance_lock
 from localtrack.storage.packed import Pack, PackedStorage
-from localtrack.storage.syncer import syncer
 from localtrack.store.cleaning.removal import QUIET_MS, leads_out, remove_run_folder
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import put_log
@@ -90,7 +89,7 @@ def pack_runs(
             report.runs_count += 1
             report.bytes_before += candidate.bytes_count
         return report
-    syncer.sync_all()  # a file of this process that is still owed to the disk would be written anew once it is gone
+    site.sync()  # a file of this process that is still owed to the disk would be written anew once it is gone
     with maintenance_lock(packs, LOCK):
         small = [pack for pack in packs.packs().values() if _is_small(pack)]
         batch: list[_Candidate] = []
