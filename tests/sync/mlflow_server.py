@@ -1,4 +1,8 @@
-"""A real `mlflow server` on the loopback interface, on SQLite, in a process of its own."""
+"""A real `mlflow server` on the loopback interface, on SQLite, in a process of its own.
+
+The environment variable TEST_MLFLOW_PYTHON names the interpreter of another environment, to push to its version of
+MLflow instead of the installed one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ def serve_mlflow(folder: Path, *options: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    python = os.environ.get("TEST_MLFLOW_PYTHON", sys.executable)
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", *options]
     environment = {
         **os.environ,
@@ -28,7 +33,7 @@ def serve_mlflow(folder: Path, *options: str) -> Iterator[str]:
         "DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PYTHONPATH"):
         environment.pop(name, None)
     with (folder / "server.log").open("wb") as log:
         # A session of its own: the server starts workers, which must end with it.

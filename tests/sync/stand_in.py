@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.sync.front import Answer, Request
 
@@ -39,11 +39,16 @@ class StandIn:
             "0": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active", "tags": {}}
         }
         self.runs: dict[str, dict[str, Any]] = {}
+        self.artifacts: dict[str, bytes] = {}
+        """By path below the root of the server that passes them on."""
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Answer:
         parts = urlsplit(request.path)
         query = parse_qs(parts.query)
+        _, is_artifact, path = parts.path.partition("/mlflow-artifacts/artifacts/")
+        if is_artifact:
+            return self._pass_on(request, unquote(path))
         document = json.loads(request.body) if request.body else {k: v[0] for k, v in query.items()}
         name = parts.path.partition("/mlflow/")[2]
         try:
@@ -107,8 +112,24 @@ class StandIn:
         return {"models": []}
 
     def _artifacts_list(self, doc: dict[str, Any]) -> dict[str, Any]:
-        self._run(doc["run_id"])
-        return {"files": []}
+        root = self._run(doc["run_id"])["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/") + "/"
+        folder = root + (doc["path"] + "/" if doc.get("path") else "")
+        found: dict[str, dict[str, Any]] = {}
+        for path, content in self.artifacts.items():
+            if path.startswith(folder):
+                name, is_folder, _ = path.removeprefix(folder).partition("/")
+                row = {"is_dir": True} if is_folder else {"is_dir": False, "file_size": len(content)}
+                found[name] = {"path": (folder + name).removeprefix(root), **row}
+        return {"files": list(found.values())}
+
+    def _pass_on(self, request: Request, path: str) -> Answer:
+        """Keep or give an artifact."""
+        if request.method == "PUT":
+            self.artifacts[path] = request.body
+            return Answer(200, b"{}")
+        if path not in self.artifacts:
+            return Answer(404, b'{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no such artifact"}')
+        return Answer(200, self.artifacts[path], (("Content-Type", "application/octet-stream"),))
 
     def _experiments_get(self, doc: dict[str, Any]) -> dict[str, Any]:
         experiment = self._experiment(doc["experiment_id"])
@@ -135,6 +156,7 @@ class StandIn:
                 "status": "RUNNING",
                 "start_time": doc["start_time"],
                 "lifecycle_stage": "active",
+                "artifact_uri": f"mlflow-artifacts:/{doc['experiment_id']}/{run_id}/artifacts",
             },
             "params": {},
             "tags": tags,

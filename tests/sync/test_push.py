@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 
 from localtrack import Store
-from localtrack.sync.options import Naming
+from localtrack.format.quota_presets import PRESETS
+from localtrack.sync.options import ArtifactChoice, Naming, PushOptions, Selection, Thinning
+from localtrack.sync.push import Push
+from localtrack.sync.target import resolve_target
 from tests.sync.comparison import compare_store
 from tests.sync.front import Front
 from tests.sync.pushing import push
 from tests.sync.stand_in import StandIn
-from tests.sync.stores import START_MS, add_to_store, make_store
+from tests.sync.stores import START_MS, add_entities, add_to_store, make_store
 
 
 def test_everything_arrives_once(tmp_path: Path, front: Front) -> None:
@@ -204,5 +208,58 @@ def test_a_dry_run_sends_nothing_and_foresees_losses(tmp_path: Path) -> None:
     report = store.sync("http://127.0.0.1:9", dry_run=True)
     assert report.plan is not None
     assert (report.plan["runs"], report.plan["new_runs"]) == (4, 4)
-    assert [loss.kind for loss in report.losses] == ["cut"]
+    assert sorted(loss.kind for loss in report.losses) == ["clamped", "cut"]
+    (clamped,) = (loss.what for loss in report.losses if loss.kind == "clamped")
+    assert clamped == "Metric 'odd' has infinite values; the target keeps 1.7976931348623157e+308 for infinity."
     assert not (tmp_path / "store" / "sync").exists()
+
+
+def test_a_dry_run_foresees_every_quota_of_the_table(tmp_path: Path) -> None:
+    """The same limits as `localtrack quota`, with what the ledger knows to be there."""
+    url = "http://127.0.0.1:9"
+    store = make_store(tmp_path / "store", artifacts=True)
+    experiment = store.get_experiment_by_name("team/ä")
+    assert experiment is not None
+    with Front(StandIn()) as front:
+        push(store, front.url, artifacts=ArtifactChoice(is_skipped=True))
+        key = resolve_target(front.url).key
+    folder = tmp_path / "store" / "sync"
+    shutil.move(folder / key, folder / resolve_target(url).key)
+    add_entities(store)
+    for number in range(2):
+        with store.start_run("team/ä", run_name=f"more {number}", context=False) as run:
+            run.log_params({str(key): key for key in range(7)})
+    store.set_experiment_tags(experiment.experiment_id, {"a": "b"})
+    quotas = {
+        "experiment.runs": 4,
+        "experiment.tags": 2,
+        "run.metric_steps": 1000,
+        "run.params": 6,
+        "run.tags": 3,
+        "logged_model.metrics": 1,
+    }
+    assert quotas.keys() == {item.name for preset in PRESETS.values() for item in preset}
+
+    def foresee(**options: object) -> set[str]:
+        target = resolve_target(url)
+        target = dataclasses.replace(target, limits=dataclasses.replace(target.limits, quotas=quotas, file_bytes=100))
+        wanted = PushOptions(
+            **{"selection": Selection(experiment_ids=frozenset([experiment.experiment_id])), **options}
+        )
+        losses = Push(store._site, store._catalog, target, wanted).dry_run()[1].losses
+        return {loss.what for loss in losses if loss.kind in ("quota", "refused")}
+
+    breaches = foresee(artifacts=ArtifactChoice(is_skipped=True))
+    assert {what for what in breaches if "points" not in what and " tags, " not in what} == {
+        "Experiment 'team/ä' has 5 runs that were not removed for good, deleted ones too; the target takes 4.",
+        "Experiment 'team/ä' has 3 tags of the experiment; the target takes 2.",
+        "It has 7 params; the target takes 6.",
+    }
+    shutil.rmtree(tmp_path / "store" / "sync")
+    more = foresee(selection=Selection())
+    assert {what.partition(" points")[0] for what in more if "points" in what} == {"It has 1118"}
+    assert "The artifact 'deep/er/big.bin' is larger than the target takes (100 bytes)." in more
+    assert any(what.startswith("Logged model m-") and " has 2 metrics" in what for what in more)
+    assert "It has 6 tags, MLflow's own included; the target takes 3." in more
+    thinned = foresee(selection=Selection(), thinning=Thinning(every=10), artifacts=ArtifactChoice(exclude=("deep/*",)))
+    assert not [what for what in thinned if "points" in what or "deep/er" in what]

@@ -47,7 +47,7 @@ class QuotaCalls:
         Raises:
             InvalidInputError: A name, value or action is not one of those that there are.
         """
-        from localtrack.quota.presets import find_preset
+        from localtrack.format.quota_presets import find_preset
 
         wanted: dict[str, Limit | None] = {}
         if preset is not None:
@@ -84,7 +84,7 @@ class QuotaCalls:
         Raises:
             InvalidInputError: There is no such target or limit.
         """
-        from localtrack.quota.presets import find_preset
+        from localtrack.format.quota_presets import find_preset
         from localtrack.quota.report import QuotaReport, StoreUse, measure
 
         wanted, sources = dict(self._catalog.read().quota), {}

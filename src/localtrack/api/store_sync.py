@@ -43,6 +43,7 @@ class SyncCalls:
         exclude_artifacts: Iterable[str] = (),
         max_artifact_bytes: int | None = None,
         dead_runs: str = "leave",
+        dead_after_ms: int | None = None,
         deletions: bool = False,
         forget: Iterable[str] = (),
         dry_run: bool = False,
@@ -71,6 +72,8 @@ class SyncCalls:
             exclude_artifacts: Not those whose path matches one of these globs.
             max_artifact_bytes: Not those that are larger.
             dead_runs: `leave` runs RUNNING whose process died, or report them as `killed`.
+            dead_after_ms: With `killed`, also runs of other hosts, which nobody here can tell to be dead, once nothing
+                was heard of them for so long. One that goes on after all is RUNNING again with the next push.
             deletions: Delete and restore there what is deleted and restored here.
             forget: Ids of runs that were removed there for good, and are to be sent anew.
             dry_run: Change nothing; only say what would be done, in `plan` and `losses` of the report.
@@ -105,6 +108,7 @@ class SyncCalls:
             exclude_artifacts=exclude_artifacts,
             max_artifact_bytes=max_artifact_bytes,
             dead_runs=dead_runs,
+            dead_after_ms=dead_after_ms,
             deletions=deletions,
             forget=forget,
             workers=workers,
@@ -133,6 +137,7 @@ class SyncCalls:
         exclude_artifacts: Iterable[str] = (),
         max_artifact_bytes: int | None = None,
         dead_runs: str = "leave",
+        dead_after_ms: int | None = None,
         deletions: bool = False,
         forget: Iterable[str] = (),
         workers: int = 4,
@@ -145,12 +150,15 @@ class SyncCalls:
 
         if dead_runs not in ("leave", "killed"):
             raise InvalidInputError(f"dead_runs={dead_runs!r} is not known.", hint="Use 'leave' or 'killed'.")
+        if dead_after_ms is not None and dead_runs != "killed":
+            raise InvalidInputError("dead_after_ms has no meaning where dead runs are left.", hint="Use 'killed'.")
         options = PushOptions(
             selection=self._selection(filter_string, experiment_names, run_ids, statuses, since_ms, until_ms),
             naming=Naming(prefix, dict(rename or {})),
             thinning=Thinning(every, max_points),
             artifacts=ArtifactChoice(skip_artifacts, tuple(artifacts), tuple(exclude_artifacts), max_artifact_bytes),
             dead_runs="killed" if dead_runs == "killed" else "leave",
+            dead_after_ms=dead_after_ms,
             does_delete=deletions,
             forgotten=tuple(forget),
             workers_count=max(workers, 1),

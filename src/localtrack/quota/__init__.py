@@ -1,7 +1,8 @@
-"""Limits: those of other services as a table, those of a store, and how near to them its runs are.
+"""How near to limits, those of a store or of a service, its runs are.
 
 Words: a *limit* has a name such as `run.params`, a value and an action; a *preset* is the limits of a service, each
     with where and when it was read; *use* is what counts towards a limit.
 
-What keeps limits while runs are written lies in `store.run_quota`; this package says what they are and how they stand.
+What limits there are says `format.quota`, those of services `format.quota_presets`, which a push goes by as well; what
+keeps limits while runs are written lies in `store.run_quota`.
 """

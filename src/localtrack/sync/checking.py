@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localtrack.store.artifacts import iter_files
-from localtrack.store.liveness import judge_run
 from localtrack.sync.context import PushContext
 from localtrack.sync.history_rows import RunHistory
 from localtrack.sync.plan import SendRun
@@ -75,9 +74,7 @@ def _expect(context: PushContext, local: LocalRun) -> SentRun | None:
     if found is None:
         return None
     reading, signature = found
-    is_dead = (
-        context.options.dead_runs == "killed" and judge_run(reading, now_ms=context.source.site.clock())[0] == "dead"
-    )
+    is_dead = context.source.is_dead(reading, context.options)
     has_ended = is_dead or reading.state.status in TERMINAL_STATUSES
     history = RunHistory(reading, context.options.thinning, has_ended=has_ended)
     if has_ended:

@@ -28,6 +28,9 @@ def push_entities(context: PushContext, state: RunState, remote_id: str, remote:
     """
     if not (state.datasets or state.model_inputs or state.model_outputs):
         return
+    if remote is not None and state.model_outputs and "outputs" not in remote:
+        # It may come from a search, which leaves outputs out on servers of MLflow 3.1.
+        remote = context.tracking.get_run(remote_id)
     patience = context.tracking.http.patience
     for number in range(patience.tries_count):
         datasets, inputs, outputs = _missing(context, state, remote)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, SyncError
+from localtrack.format.edits import EditsState
 from localtrack.sync.context import PushContext
 from localtrack.sync.plan import EnsureExperiment
 from localtrack.sync.target import Target
@@ -60,12 +61,18 @@ def _find(context: PushContext, target: Target, operation: EnsureExperiment) -> 
 def _tag(context: PushContext, operation: EnsureExperiment, remote: Mapping[str, Any]) -> None:
     """Set the experiment's tags that differ."""
     there = {row["key"]: row.get("value", "") for row in remote.get("tags", [])}
-    experiment = context.source.edits.experiments.get(operation.experiment_id)
-    wanted = dict(experiment.tags) if experiment is not None else {}
-    if EXPERIMENT_ID_TAG not in there:
-        wanted[EXPERIMENT_ID_TAG] = operation.experiment_id
-        if experiment is not None and experiment.created_ms is not None:
-            wanted[CREATED_TAG] = str(experiment.created_ms)
+    wanted = experiment_tags(context.source.edits, operation.experiment_id)
+    if EXPERIMENT_ID_TAG in there:  # of whoever brought it there first
+        wanted = {key: value for key, value in wanted.items() if key not in (EXPERIMENT_ID_TAG, CREATED_TAG)}
     for key, value in wanted.items():
         if there.get(key) != value and key not in context.limits.refused_tags:
             context.tracking.set_experiment_tag(str(remote["experiment_id"]), key, value)
+
+
+def experiment_tags(edits: EditsState, experiment_id: str) -> dict[str, str]:
+    """Return the tags that an experiment should have on a target."""
+    experiment = edits.experiments.get(experiment_id)
+    tags = {**(experiment.tags if experiment is not None else {}), EXPERIMENT_ID_TAG: experiment_id}
+    if experiment is not None and experiment.created_ms is not None:
+        tags[CREATED_TAG] = str(experiment.created_ms)
+    return tags

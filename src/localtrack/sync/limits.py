@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-AS_OF: Final = "2026-11"
-"""When the numbers were looked up. Servers enforce their own; these serve to foresee what they will refuse."""
+from localtrack.format.quota import LIMITS
+from localtrack.format.quota_presets import PRESETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +23,33 @@ class Limits:
     param_value_chars: int = 6000
     tag_value_chars: int = 8000
     run_name_chars: int = 250
-    run_params_count: int | None = None
-    run_tags_count: int | None = None
-    run_points_count: int | None = None
-    experiment_runs_count: int | None = None
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    """By the names of `format.quota.LIMITS`, to foresee what the target will refuse: the same as `localtrack quota`."""
     file_bytes: int | None = None
     refused_tags: frozenset[str] = frozenset()
     """Run tags that the target sets itself."""
     requests_per_s: dict[str, float] = field(default_factory=dict)
     """Per kind of request (`search`, `batch`, `other`) how many a second are sent at most."""
 
+    def find_breaches(self, counts: Mapping[str, int], *, owner: str = "It") -> list[str]:
+        """Return a sentence for each quota that is exceeded.
 
-MLFLOW: Final = Limits()
+        Args:
+            counts: By name of the limit what counts towards it.
+            owner: What has all that.
+        """
+        return [
+            f"{owner} has {counts[name]} {LIMITS[name].meaning}; the target takes {limit}."
+            for name, limit in self.quotas.items()
+            if counts.get(name, 0) > limit
+        ]
+
+
+MLFLOW: Final = Limits(quotas={item.name: item.value for item in PRESETS["mlflow-oss"]})
 """Source: `mlflow/utils/validation.py` and `mlflow/store/tracking/dbmodels/models.py` of MLflow 3.17."""
 
 DATABRICKS: Final = Limits(
-    run_params_count=1600,
-    run_tags_count=1600,
-    run_points_count=1_000_000,
-    experiment_runs_count=500_000,
+    quotas={item.name: item.value for item in PRESETS["databricks"]},
     file_bytes=5 * 1024**3,
     refused_tags=frozenset(
         [
@@ -53,4 +62,4 @@ DATABRICKS: Final = Limits(
     ),
     requests_per_s={"search": 6.0, "batch": 40.0, "other": 100.0},
 )
-"""Source: docs.databricks.com (resource limits; MLflow tracking rate limits), mlflow-export-import (tags)."""
+"""Source: docs.databricks.com (sizes; MLflow tracking rate limits), looked up 2026-11; mlflow-export-import (tags)."""

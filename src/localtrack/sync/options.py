@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.sync.http import Patience
+from localtrack.types import Liveness
 
 DeadRuns = Literal["leave", "killed"]
 
@@ -124,6 +125,8 @@ class PushOptions:
     thinning: Thinning = field(default_factory=Thinning)
     artifacts: ArtifactChoice = field(default_factory=ArtifactChoice)
     dead_runs: DeadRuns = "leave"
+    dead_after_ms: int | None = None
+    """After so long without a sign a run counts as dead of which that cannot be told: of another host."""
     does_delete: bool = False
     """Delete and restore on the target what is deleted and restored here."""
     forgotten: tuple[str, ...] = ()
@@ -134,12 +137,23 @@ class PushOptions:
     is_compressed: bool = False
     """Compress request bodies: only for targets that are known to take that."""
 
+    def takes_for_dead(self, liveness: Liveness, silent_since_ms: int | None, *, now_ms: int) -> bool:
+        """Return whether a run is reported as KILLED although nobody recorded its end."""
+        if self.dead_runs != "killed":
+            return False
+        is_too_silent = (
+            self.dead_after_ms is not None
+            and silent_since_ms is not None
+            and now_ms - silent_since_ms >= self.dead_after_ms
+        )
+        return liveness == "dead" or is_too_silent
+
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What makes a run that was pushed with other options worth another look."""
         return {
             "thin": self.thinning.fingerprint,
             "artifacts": self.artifacts.fingerprint,
-            "dead": self.dead_runs,
+            "dead": self.dead_runs if self.dead_after_ms is None else [self.dead_runs, self.dead_after_ms],
             "deletes": self.does_delete,
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from localtrack.sync.ledger import LedgerState
+from localtrack.sync.distinct import GREATEST
+from localtrack.sync.ledger import LedgerState, RunEntry
 from localtrack.sync.limits import Limits
 from localtrack.sync.options import PushOptions
 from localtrack.sync.source import LocalRun
@@ -27,6 +29,7 @@ class EnsureExperiment:
     experiment_id: str
     name: str
     """On the target."""
+    tags_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class SendRun:
     """A push of it was cut short: the target is asked what it has."""
     points_count: int
     """To be sent, as far as it can be told beforehand."""
+    total_points_count: int
+    """That the target has of it then."""
     requests_count: int
     bytes_count: int
 
@@ -52,6 +57,7 @@ class SendModel:
     folder: str
     experiment_id: str
     signature: str
+    metrics_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ def plan_push(
     options: PushOptions,
     *,
     store_id: str,
-    experiment_names: Mapping[str, str],
+    experiments: Sequence[EnsureExperiment],
     models: Sequence[SendModel] = (),
     unchanged_count: int = 0,
 ) -> Plan:
@@ -129,7 +135,7 @@ def plan_push(
         limits: Of the target.
         options: What was asked for.
         store_id: The store.
-        experiment_names: Local experiment id → name on the target.
+        experiments: Those of these runs and models.
         models: Logged models that are chosen and may have changed.
         unchanged_count: How many runs were left out before, because nothing of them has changed.
     """
@@ -144,41 +150,74 @@ def plan_push(
                 plan.operations.append(DeleteRun(run, remote_ids[run.run_id]))
         else:
             plan.skipped["deleted"] = plan.skipped.get("deleted", 0) + 1
-    for experiment_id in dict.fromkeys([run.experiment_id for run in living] + [m.experiment_id for m in models]):
-        plan.operations.append(EnsureExperiment(experiment_id, experiment_names[experiment_id]))
+    used = {run.experiment_id for run in living} | {model.experiment_id for model in models}
+    plan.operations += [experiment for experiment in experiments if experiment.experiment_id in used]
     known = remote_ids | {run.run_id: "" for run in living}
     for run in order_by_family(living):
-        entry = ledger.runs.get(run.run_id)
+        send = _plan_send(run, ledger.runs.get(run.run_id), limits, options)
         translation = translate_run(run.state, limits, store_id=store_id, remote_ids=known)
-        plan.losses += translation.losses
-        points_there = sum(entry.acked.values()) if entry is not None else 0
-        points_count = max(run.points_count - points_there, 0)
-        if options.thinning.stride(max(run.points_count // max(run.keys_count, 1), 1)) > 1:
-            points_count //= options.thinning.stride(max(run.points_count // max(run.keys_count, 1), 1))
-        if limits.run_points_count is not None and run.points_count > limits.run_points_count:
-            what = f"It has {run.points_count} points; the target takes {limits.run_points_count}."
-            plan.losses.append(Loss(run.run_id, "quota", what))
-        artifacts_bytes = 0 if options.artifacts.is_skipped else run.artifacts_bytes
-        artifacts_count = 0 if options.artifacts.is_skipped else run.artifacts_count
-        requests_count = 2 + max(
-            -(-points_count // limits.batch_metrics_count), -(-run.params_count // limits.batch_params_count)
-        )
-        plan.operations.append(
-            SendRun(
-                run,
-                is_known=entry is not None and entry.remote_id is not None,
-                must_ask=entry is not None and entry.is_claimed,
-                points_count=points_count,
-                requests_count=requests_count + artifacts_count,
-                bytes_count=points_count * _POINT_BYTES
-                + run.params_bytes
-                + requests_count * _REQUEST_BYTES
-                + artifacts_bytes,
-            )
-        )
+        plan.losses += translation.losses + _foresee(run, send.total_points_count, limits)
+        plan.operations.append(send)
     plan.operations += models
+    plan.losses += _foresee_breaches(plan, ledger, limits)
     _plan_links(plan, ledger, remote_ids)
     return plan
+
+
+def _plan_send(run: LocalRun, entry: RunEntry | None, limits: Limits, options: PushOptions) -> SendRun:
+    stride = options.thinning.stride(max(run.points_count // max(run.keys_count, 1), 1))
+    points_there = sum(entry.acked.values()) if entry is not None else 0
+    points_count = max(run.points_count - points_there, 0) // stride
+    requests_count = 2 + max(
+        -(-points_count // limits.batch_metrics_count), -(-run.params_count // limits.batch_params_count)
+    )
+    return SendRun(
+        run,
+        is_known=entry is not None and entry.remote_id is not None,
+        must_ask=entry is not None and entry.is_claimed,
+        points_count=points_count,
+        total_points_count=run.points_count // stride,
+        requests_count=requests_count + run.artifacts_count,
+        bytes_count=points_count * _POINT_BYTES
+        + run.params_bytes
+        + requests_count * _REQUEST_BYTES
+        + run.artifacts_bytes,
+    )
+
+
+def _foresee(run: LocalRun, points_count: int, limits: Limits) -> list[Loss]:
+    """Return what the target will clamp or refuse of the points and artifacts of a run."""
+    losses = [
+        Loss(run.run_id, "clamped", f"Metric {key!r} has infinite values; the target keeps {GREATEST!r} for infinity.")
+        for key in run.infinite_keys
+    ]
+    losses += [
+        Loss(
+            run.run_id, "refused", f"The artifact {path!r} is larger than the target takes ({limits.file_bytes} bytes)."
+        )
+        for path in run.too_large_artifacts
+    ]
+    breaches = limits.find_breaches({"run.metric_steps": points_count})
+    return losses + [Loss(run.run_id, "quota", breach) for breach in breaches]
+
+
+def _foresee_breaches(plan: Plan, ledger: LedgerState, limits: Limits) -> list[Loss]:
+    """Return what quotas of experiments and logged models will be exceeded, as far as the ledger knows the target."""
+    new = Counter(send.run.experiment_id for send in plan.sends if not send.is_known)
+    there = Counter(entry.remote_experiment for entry in ledger.runs.values() if entry.remote_id is not None)
+    breaches: list[str] = []
+    for operation in plan.operations:
+        if isinstance(operation, EnsureExperiment):
+            remote_id = ledger.experiments.get(operation.experiment_id, {}).get("remote", "")
+            counts = {
+                "experiment.runs": there[remote_id] + new[operation.experiment_id],
+                "experiment.tags": operation.tags_count,
+            }
+            breaches += limits.find_breaches(counts, owner=f"Experiment {operation.name!r}")
+        elif isinstance(operation, SendModel):
+            counts = {"logged_model.metrics": operation.metrics_count}
+            breaches += limits.find_breaches(counts, owner=f"Logged model {operation.model_id}")
+    return [Loss("", "quota", breach) for breach in breaches]
 
 
 def order_by_family(runs: Sequence[LocalRun]) -> list[LocalRun]:

@@ -16,7 +16,7 @@ from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
 from localtrack.sync.checking import check_runs
 from localtrack.sync.context import PushContext
-from localtrack.sync.experiment_push import ensure_experiment
+from localtrack.sync.experiment_push import ensure_experiment, experiment_tags
 from localtrack.sync.http import Http
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
@@ -32,6 +32,7 @@ from localtrack.sync.target import Target
 from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
 from localtrack.sync.verify import compare_runs, read_remote_runs, search_by_ids
+from localtrack.types import TERMINAL_STATUSES
 
 _CLAIM_COUNT: Final = 100
 """So many runs are claimed with one sync to the disk."""
@@ -175,25 +176,27 @@ class Push:
             folder = model_folder(state.model_id)
             signature = self.source.signature(folder)
             if ledger.state.models.get(state.model_id, {}).get("signature") != signature:
-                found.append(SendModel(state.model_id, folder, state.experiment_id, signature))
+                metrics_count = len(state.metrics)
+                found.append(SendModel(state.model_id, folder, state.experiment_id, signature, metrics_count))
         return found
 
     def _plan(self, ledger: LedgerFile, *, is_whole: bool = False) -> Plan:
         chosen, unchanged_count = self._choose(ledger, is_whole=is_whole)
         models = self._choose_models(ledger)
         shown = self.source.experiment_names()
-        names: dict[str, str] = {}
+        experiments: dict[str, EnsureExperiment] = {}
         for state in [*(run.state for run in chosen), *(self.source.models[model.model_id] for model in models)]:
-            if state.experiment_id not in names:
-                name = shown.get(state.experiment_id, state.experiment_name)
-                names[state.experiment_id] = self._remote_name(name)
+            if state.experiment_id not in experiments:
+                name = self._remote_name(shown.get(state.experiment_id, state.experiment_name))
+                tags = experiment_tags(self.source.edits, state.experiment_id)
+                experiments[state.experiment_id] = EnsureExperiment(state.experiment_id, name, len(tags))
         return plan_push(
             chosen,
             ledger.state,
             self.target.limits,
             self.options,
             store_id=self.site.document.store_id,
-            experiment_names=names,
+            experiments=list(experiments.values()),
             models=models,
             unchanged_count=unchanged_count,
         )
@@ -207,14 +210,17 @@ class Push:
         unchanged_count = 0
         for folder in self.source.iter_folders():
             entry = known.get(folder)
-            if entry is not None and not entry.is_claimed and self._is_as_before(folder, entry, fingerprint):
+            if entry is not None and (entry.is_claimed or not self._is_as_before(folder, entry, fingerprint)):
+                entry = None
+            run: LocalRun | None = None
+            if entry is None or self._may_have_died(entry):
+                run = self.source.describe(folder, self.options, max_artifact_bytes=self.target.limits.file_bytes)
+            if entry is not None and (run is None or not run.is_dead):
                 done = entry.done
                 unchanged_count += selection.takes(
                     run_id=done["run"], experiment_id=done["local"], status=done["status"], start_ms=done["start_ms"]
                 )
-                continue
-            run = self.source.describe(folder, with_artifacts=not self.options.artifacts.is_skipped)
-            if run is not None and selection.takes(
+            elif run is not None and selection.takes(
                 run_id=run.run_id, experiment_id=run.experiment_id, status=run.status, start_ms=run.start_ms
             ):
                 chosen.append(run)
@@ -226,12 +232,16 @@ class Push:
 
     def _is_as_before(self, folder: str, entry: RunEntry, fingerprint: str) -> bool:
         done = entry.done
-        return (
+        return bool(
             done["options"] == fingerprint
             and done["signature"] == self.source.signature(folder)
             and done["deleted_here"] == self.source.is_deleted(done["run"], done["local"])
-            and not (self.options.dead_runs == "killed" and done["status"] not in ("FINISHED", "FAILED", "KILLED"))
         )
+
+    def _may_have_died(self, entry: RunEntry) -> bool:
+        """Return whether a run of which no file has changed may have ended since all the same."""
+        is_open = entry.done.get("there", "") not in TERMINAL_STATUSES
+        return self.options.dead_runs == "killed" and bool(is_open)
 
     def _take_plan(self, plan: Plan) -> None:
         self.report.unchanged_count = plan.skipped.get("unchanged", 0)
@@ -242,7 +252,7 @@ class Push:
             "runs": len(plan.sends),
             "new_runs": sum(not send.is_known for send in plan.sends),
             "points": plan.points_count,
-            "artifacts": 0 if self.options.artifacts.is_skipped else sum(s.run.artifacts_count for s in plan.sends),
+            "artifacts": sum(send.run.artifacts_count for send in plan.sends),
             "requests": plan.requests_count,
             "bytes": plan.bytes_count,
             "expected_s": round(plan.expected_s, 1),
@@ -442,6 +452,7 @@ class Push:
                 "thin": self.options.thinning.fingerprint,
                 "options": self._fingerprint,
                 "status": local.status,
+                "there": translation.status,
                 "start_ms": local.start_ms,
                 "tags": sorted(translation.tags),
                 "artifacts": run.artifacts.known,

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from localtrack.errors import ErrorCode, RefusedError, SyncError, UnsureError
 from localtrack.storage.process import boot_id
-from localtrack.store.liveness import judge_run
 from localtrack.store.run_reading import RunReading
 from localtrack.sync.artifact_places import open_place
 from localtrack.sync.artifact_push import ArtifactOutcome, push_artifacts
@@ -98,10 +97,7 @@ class RunPush:
         if found is None:
             raise SyncError(f"Run {self.local.run_id} vanished from the store, or cannot be read any more.")
         reading, signature = found
-        is_dead = (
-            context.options.dead_runs == "killed"
-            and judge_run(reading, now_ms=context.source.site.clock())[0] == "dead"
-        )
+        is_dead = context.source.is_dead(reading, context.options)
         translation = translate_run(
             reading.state,
             context.limits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,9 @@ from localtrack.store.liveness import judge_run
 from localtrack.store.model_reading import list_model_folders, read_model_folder
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder
 from localtrack.store.site import Site
+from localtrack.sync.options import PushOptions
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
-from localtrack.types import TERMINAL_STATUSES, Finding, Liveness
+from localtrack.types import TERMINAL_STATUSES, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,21 @@ class LocalRun:
     parent_id: str | None
     needs: tuple[str, ...]
     """Runs that must be on the target before: its parent, and those that made the models that it read."""
-    liveness: Liveness
+    is_dead: bool
+    """It is to be reported as KILLED."""
     is_deleted: bool
     points_count: int
     keys_count: int
+    infinite_keys: tuple[str, ...]
+    """Metrics that have infinite values."""
     params_count: int
     params_bytes: int
     tags_count: int
     artifacts_count: int
+    """Of those that are chosen, and that the target takes."""
     artifacts_bytes: int
+    too_large_artifacts: tuple[str, ...]
+    """Chosen ones that are larger than the target takes."""
     state: RunState
 
 
@@ -89,17 +97,32 @@ class Source:
             return None
         return reading, signature
 
-    def describe(self, folder: str, *, with_artifacts: bool = True) -> LocalRun | None:
-        """Return what a plan needs to know of the run in a folder; None if there is none that can be read."""
+    def is_dead(self, reading: RunReading, options: PushOptions) -> bool:
+        """Return whether a run is to be reported as KILLED although nobody recorded its end."""
+        if options.dead_runs == "leave" or reading.state.status in TERMINAL_STATUSES:
+            return False
+        now_ms = self.site.clock()
+        return options.takes_for_dead(*judge_run(reading, now_ms=now_ms), now_ms=now_ms)
+
+    def describe(self, folder: str, options: PushOptions, *, max_artifact_bytes: int | None = None) -> LocalRun | None:
+        """Return what a plan needs to know of the run in a folder; None if there is none that can be read.
+
+        Args:
+            folder: Of the run.
+            options: Which artifacts are to be sent, and when a run counts as dead.
+            max_artifact_bytes: Of an artifact that the target takes.
+        """
+        artifacts = options.artifacts
         found = self.read(folder)
         if found is None:
             return None
         reading, signature = found
         state = reading.state
-        files = list(iter_files(self.site.storage, folder)) if with_artifacts else []
-        liveness: Liveness = "ended"
-        if state.status not in TERMINAL_STATUSES:
-            liveness, _ = judge_run(reading, now_ms=self.site.clock())
+        files = [] if artifacts.is_skipped else list(iter_files(self.site.storage, folder))
+        sizes = {f.path: f.file_size or 0 for f in files if artifacts.reason_against(f.path, f.file_size or 0) is None}
+        too_large = {
+            path for path, size in sizes.items() if max_artifact_bytes is not None and size > max_artifact_bytes
+        }
         folds = reading.folds
         self.findings += reading.findings
         return LocalRun(
@@ -111,15 +134,17 @@ class Source:
             start_ms=state.start_ms,
             parent_id=state.tags.get(MLFLOW_PARENT_TAG) or None,
             needs=self._needs(state),
-            liveness=liveness,
+            is_dead=self.is_dead(reading, options),
             is_deleted=self.is_deleted(state.run_id, state.experiment_id),
             points_count=sum(fold.count for fold in folds.values()),
             keys_count=len(folds),
+            infinite_keys=tuple(key for key, f in folds.items() if math.inf in (f.max, -f.min)),
             params_count=len(state.params),
             params_bytes=sum(len(key) + len(value) for key, value in state.params.items()),
             tags_count=len(state.tags),
-            artifacts_count=len(files),
-            artifacts_bytes=sum(file.file_size or 0 for file in files),
+            artifacts_count=len(sizes) - len(too_large),
+            artifacts_bytes=sum(size for path, size in sizes.items() if path not in too_large),
+            too_large_artifacts=tuple(sorted(too_large)),
             state=_slim(state),
         )
 

@@ -9,7 +9,7 @@ from localtrack.store.catalog import Catalog
 from localtrack.store.inbox import Inbox
 from localtrack.store.merging import MergeReport, merge_store
 from localtrack.store.site import Site
-from localtrack.sync.options import Selection
+from localtrack.sync.options import ArtifactChoice, PushOptions, Selection
 from localtrack.sync.report import PushReport
 from localtrack.sync.source import Source
 
@@ -35,7 +35,7 @@ def push_to_store(
     folders: set[str] = set()
     runs_count = points_count = 0
     for folder in source.iter_folders():
-        run = source.describe(folder, with_artifacts=False)
+        run = source.describe(folder, PushOptions(artifacts=ArtifactChoice(is_skipped=True)))
         if run is None or not selection.takes(
             run_id=run.run_id, experiment_id=run.experiment_id, status=run.status, start_ms=run.start_ms
         ):

@@ -26,6 +26,7 @@ class Loss:
     """Something that the target cannot have as it is here."""
 
     run_id: str
+    """Empty for what is about an experiment or a logged model."""
     kind: LossKind
     what: str
     """One sentence."""
@@ -103,12 +104,8 @@ def translate_run(
     }
     for problem in state.problems:
         losses.append(Loss(state.run_id, "conflict", problem[:1].upper() + problem[1:] + "."))
-    for count, limit, what in (
-        (len(params), limits.run_params_count, "params"),
-        (len(tags), limits.run_tags_count, "tags"),
-    ):
-        if limit is not None and count > limit:
-            losses.append(Loss(state.run_id, "quota", f"It has {count} {what}; the target takes {limit}."))
+    for breach in limits.find_breaches({"run.params": len(params), "run.tags": len(tags)}):
+        losses.append(Loss(state.run_id, "quota", breach))
     status, end_ms = state.status, state.end_ms
     if is_dead and status not in TERMINAL_STATUSES:
         status, end_ms = "KILLED", max(changed_ms, state.start_ms)

@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import Invoke, Place, first_place, invoke, place
 from tests.unit.store.test_gc import DAY_MS, NOW_MS, Yard
 
 from localtrack.errors import InvalidInputError
-from localtrack.quota.presets import PRESETS
+from localtrack.format.quota_presets import PRESETS
 from localtrack.quota.report import QuotaUse
 
 __all__ = ["first_place", "invoke", "place"]

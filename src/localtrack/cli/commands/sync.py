@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -29,6 +30,10 @@ _SHOWN_COUNT: Final = 20
 @click.option("-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment.")
 @click.option("-r", "--run", "run_ids", multiple=True, metavar="ID", help="Only this run; can be repeated.")
 @click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only runs of this status.")
+@click.option(
+    "--since", metavar="TIME", help="Only runs that started then or later: 2026-11-23, or 12h for 12 hours ago."
+)
+@click.option("--until", metavar="TIME", help="Only runs that started before.")
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the name of each experiment, as /Shared/team/.")
 @click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Name of an experiment there.")
 @click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Send each n-th point of a metric.")
@@ -47,6 +52,11 @@ _SHOWN_COUNT: Final = 20
     show_default=True,
     help="Runs whose process died: leave them RUNNING, or report them as KILLED.",
 )
+@click.option(
+    "--dead-after",
+    metavar="TIME",
+    help="With --dead killed: so is a run of another host that is silent so long: 12h.",
+)
 @click.option("--deletions", is_flag=True, help="Delete and restore there what is deleted and restored here.")
 @click.option("--forget", multiple=True, metavar="ID", help="Send this run anew: it was removed there for good.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what would be sent, and what would be lost.")
@@ -64,6 +74,8 @@ def sync(
     experiments: tuple[str, ...],
     run_ids: tuple[str, ...],
     statuses: tuple[str, ...],
+    since: str | None,
+    until: str | None,
     prefix: str,
     renames: tuple[str, ...],
     every: int,
@@ -73,6 +85,7 @@ def sync(
     excluded: tuple[str, ...],
     max_artifact_bytes: int | None,
     dead_runs: str,
+    dead_after: str | None,
     deletions: bool,
     forget: tuple[str, ...],
     dry_run: bool,
@@ -86,6 +99,8 @@ def sync(
     It can be repeated, and sends what is new. A push that was cut short is completed by the next one: what has arrived
     is known from a ledger, or asked from the target, and never sent twice.
 
+    Times are UTC where they name no zone. With --watch a time ago is counted from the beginning of the watch.
+
     `localtrack sync status` shows where this store was pushed to, and how far.
     """
     if action == "status":
@@ -93,11 +108,15 @@ def sync(
         return
     if target is None:
         raise click.UsageError("Missing option '--to'.")
+    from localtrack.api.store_cleanup import parse_duration_ms
+
     options: dict[str, Any] = {
         "filter_string": filter_string,
         "experiment_names": experiments or None,
         "run_ids": run_ids or None,
         "statuses": statuses or None,
+        "since_ms": _parse_time_ms(since, "--since"),
+        "until_ms": _parse_time_ms(until, "--until"),
         "prefix": prefix,
         "rename": dict(_parse_rename(text) for text in renames),
         "every": every,
@@ -107,6 +126,7 @@ def sync(
         "exclude_artifacts": excluded,
         "max_artifact_bytes": max_artifact_bytes,
         "dead_runs": dead_runs,
+        "dead_after_ms": None if dead_after is None else parse_duration_ms(dead_after),
         "deletions": deletions,
         "forget": forget,
         "workers": workers,
@@ -215,6 +235,19 @@ def _show_status(session: Session) -> None:
     write_lines(format_table([*columns, Column("LAST PUSH")], rows))
 
 
+def _parse_time_ms(text: str | None, option: str) -> int | None:
+    """Return the time that a date, or how long it is ago, means; read as in filters."""
+    if text is None:
+        return None
+    from localtrack.query.literals import parse_date_ms, parse_duration_ms
+
+    ago_ms = parse_duration_ms(text)
+    time_ms = parse_date_ms(text) if ago_ms is None else round(time.time() * 1000 - ago_ms)
+    if time_ms is None:
+        raise click.UsageError(f"{option} takes a time such as 2026-11-23T09:00+01:00 or 12h, not {text!r}.")
+    return time_ms
+
+
 def _parse_rename(text: str) -> tuple[str, str]:
     old, found, new = text.partition("=")
     if not found or not old or not new:
@@ -266,7 +299,7 @@ def _summary(report: PushReport, *, is_check: bool = False) -> list[str]:
         )
     lines += [f"Skipped: {count} runs, {why}." for why, count in report.skipped.items()]
     lines += _some([f"Failed: {run.run_id}: {run.reason}" for run in report.runs if run.outcome == "failed"])
-    lines += _some([f"Loss: {loss.run_id}: {loss.what}" for loss in report.losses])
+    lines += _some([f"Loss: {loss.run_id + ': ' if loss.run_id else ''}{loss.what}" for loss in report.losses])
     lines += _some([f"Left out: {line}" for line in report.left_out])
     lines += _some([f"Note: {note}" for note in report.notes])
     return [printable(line) for line in lines]
