@@ -14,7 +14,7 @@ from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.query.experiments import search_experiments
 from localtrack.query.pages import parse_token
 from localtrack.query.search import search_runs
-from localtrack.query.tokens import MAX_FILTER_CHARS
+from localtrack.query.tokens import MAX_FILTER_CHARS, _merge, _scan_any, _scan_plain, _unclosed_quote
 from localtrack.types import Experiment
 
 ROWS = [run("r1", metrics={"a": 1.0}, params={"p": "0.1"}, tags={"t": "x\0y"}), run("r2", end_time=None)]
@@ -142,6 +142,30 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
             assert refused.code == ErrorCode.INVALID_FILTER
             assert len(str(refused)) < 1_000
             assert "^" in str(refused) or len(text) > MAX_FILTER_CHARS
+
+
+plain_signs = st.text("abeENxXrRuU019_. '\"`=<>!(),+-\t\n", max_size=14)
+
+
+@given(anything | plain_signs)
+@example("metrics.loss < 1e-3 and params.`a b` = 'adam'")
+@example("x'41' = N'x'")
+@example("1E5+3<=>'%'")
+@example("now()-2d")
+@example("'it''s'")
+def test_the_quick_tokenizer_cuts_a_text_as_sqlglot_does_or_leaves_it(text: str) -> None:
+    plain = None if _unclosed_quote(text) else _scan_plain(text)
+    if plain is not None:
+        assert _merge(text, plain, "filter") == _merge(text, _scan_any(text), "filter")
+
+
+def test_the_quick_tokenizer_takes_what_people_write() -> None:
+    for text in (
+        "metrics.loss < 0.1 and params.optimizer = 'adam'",
+        "metrics.`val loss` BETWEEN -1 AND +1.5 OR NOT (tags.\"team\" IN ('a', 'b'))",
+        "start_time > now() - 2d AND status != 'FAILED'",
+    ):
+        assert _scan_plain(text) is not None, text
 
 
 @given(anything)
