@@ -33,14 +33,9 @@ QUERY: dict[str, Any] = {
     "order_by": [search_peers.ORDER],
     "max_results": search_peers.BEST_COUNT,
 }
-COLD = f"""\
-import sys
-import duckdb
-duckdb.connect()
-if len(sys.argv) > 1:
-    from localtrack import Store
-    assert len(Store.open(sys.argv[1]).search_runs(**{QUERY!r}))
-"""
+BARE = "import duckdb; duckdb.connect()"
+COLD = f"import sys; from localtrack import Store; assert len(Store.open(sys.argv[1]).search_runs(**{QUERY!r}))"
+"""What a new process runs; localtrack itself imports DuckDB and connects."""
 
 
 def run(setting: Setting) -> Result:
@@ -127,11 +122,11 @@ def measure_cold(result: Result, root: Path, setting: Setting, what: str, bound:
     environment = make_environment(setting.folder)
 
     def process(*arguments: str) -> None:
-        subprocess.run([sys.executable, "-c", COLD, *arguments], check=True, env=environment)
+        subprocess.run([sys.executable, "-c", *arguments], check=True, env=environment)
 
     sides = [
-        Side("bare duckdb", partial(time_once, process)),
-        Side("localtrack", partial(time_once, partial(process, str(root)))),
+        Side("bare duckdb", partial(time_once, partial(process, BARE))),
+        Side("localtrack", partial(time_once, partial(process, COLD, str(root)))),
     ]
     for side in sides:
         side.turn()

@@ -8,11 +8,12 @@ is seen by the next call.
 from __future__ import annotations
 
 import os
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from localtrack.api import batch_job
-from localtrack.api.ranks import Rank, find_rank
 from localtrack.errors import ErrorCode, InvalidInputError
+
+if TYPE_CHECKING:
+    from localtrack.api.ranks import Rank
 
 Durability = Literal["process", "call"]
 OnError = Literal["raise", "warn"]
@@ -258,6 +259,8 @@ def job_id() -> str | None:
         LOCALTRACK_JOB_ID as it is, else `slurm:1234`, `slurm:1234_5` for a job of an array, `slurm:1234_5@cluster`
         where the cluster is known. All processes and all steps of one job have the same.
     """
+    from localtrack.api import batch_job
+
     return named_job() or batch_job.job_id(os.environ)
 
 
@@ -268,6 +271,8 @@ def named_job() -> str | None:
 
 def rank() -> Rank | None:
     """Return which process of a distributed launch this is; None outside of any."""
+    from localtrack.api.ranks import find_rank
+
     return find_rank(os.environ)
 
 

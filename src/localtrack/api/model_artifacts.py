@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from localtrack.storage.base import Storage
-from localtrack.store.models import Models
 from localtrack.types import FileInfo
+
+if TYPE_CHECKING:
+    from localtrack.store.models import Models
 
 
 class ModelArtifactCalls:

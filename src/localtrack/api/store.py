@@ -8,8 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
-from localtrack.api.first_tags import plan_first_tags
-from localtrack.api.run import ActiveRun, OnError
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
@@ -19,7 +17,7 @@ from localtrack.api.store_models import ModelCalls
 from localtrack.api.store_pull import PullCalls
 from localtrack.api.store_quota import QuotaCalls
 from localtrack.api.store_sync import SyncCalls
-from localtrack.errors import ErrorCode, InvalidInputError, LocaltrackError, NotFoundError, StateError
+from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError, StateError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
 from localtrack.format.run_fold import RUN_NAME_TAG
@@ -27,13 +25,14 @@ from localtrack.format.scalars import to_timestamp_ms
 from localtrack.storage.opening import open_storage
 from localtrack.storage.syncer import syncer
 from localtrack.store.catalog import Catalog, require_active
-from localtrack.store.runs import RunReport, Runs
 from localtrack.store.site import Durability, Site, open_site
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus
 
 if TYPE_CHECKING:
     from localtrack.api.rank_runs import RankRun
+    from localtrack.api.run import ActiveRun, OnError
     from localtrack.store.merging import MergeReport, Progress
+    from localtrack.store.runs import RunReport, Runs
     from localtrack.store.spool_thread import SpoolKeeper
 
 
@@ -148,8 +147,9 @@ class Store(
     def close(self) -> None:
         """Let go of this process's files. Its runs that have not ended stay RUNNING, and can be resumed."""
         if not self._site.is_closed:
-            self._runs.close()
-            self._models.close()
+            for used in ("_runs", "_models"):
+                if used in self.__dict__:
+                    self.__dict__[used].close()
             self._catalog.close()
             self._compact_if_worthwhile()
             self._site.is_closed = True
@@ -217,6 +217,9 @@ class Store(
             NotFoundError: There is no run of that id, or no experiment of that id.
             StateError: The run or the experiment is deleted.
         """
+        from localtrack.api.first_tags import plan_first_tags
+        from localtrack.api.run import ActiveRun
+
         if run_id is not None:
             return self._resume(run_id, run_name=run_name, tags=tags)
         if experiment is not None and experiment_id is not None:
@@ -279,6 +282,8 @@ class Store(
             NotFoundError: There is no such run.
             StateError: It is deleted.
         """
+        from localtrack.api.run import ActiveRun
+
         writer = self._runs.resume(parse_run_id(run_id), is_running=False)
         return ActiveRun(self, writer, on_error=self._on_error)
 
@@ -420,6 +425,8 @@ class Store(
             self._runs.end(writer, None)
 
     def _resume(self, run_id: str, *, run_name: str | None, tags: Mapping[str, Any] | None) -> ActiveRun:
+        from localtrack.api.run import ActiveRun
+
         writer = self._runs.resume(parse_run_id(run_id))
         run = ActiveRun(self, writer, on_error=self._on_error)
         late = dict(tags or {})
@@ -440,6 +447,3 @@ class Store(
                 hint="Set LOCALTRACK_JOB_ID, or give job=…, to what names this job whenever it is started.",
             )
         return encode_job_run_id(experiment_id, job)
-
-
-__all__ = ["ActiveRun", "LocaltrackError", "Store"]

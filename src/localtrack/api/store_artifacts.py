@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from localtrack.format.layout import ARTIFACTS
 from localtrack.storage.base import Storage
-from localtrack.store.runs import Runs
 from localtrack.types import FileInfo
+
+if TYPE_CHECKING:
+    from localtrack.store.runs import Runs
 
 
 class ArtifactCalls:

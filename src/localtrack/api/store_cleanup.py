@@ -14,7 +14,6 @@ from localtrack.format.layout import RUNS, STORE_FILE
 from localtrack.storage.base import Storage
 from localtrack.storage.opening import open_storage
 from localtrack.store.catalog import Catalog, require_active
-from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 from localtrack.types import ViewType
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from localtrack.store.checking.report import CheckReport
     from localtrack.store.cleaning.report import GcReport
     from localtrack.store.packing.report import PackReport, UnpackReport
+    from localtrack.store.runs import Runs
 
 MAX_BULK_COUNT: Final = 10_000
 """Runs deleted or restored by one call. Source: the hosted service's limit of `runs/delete-runs`, 2026-07."""

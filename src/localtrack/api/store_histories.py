@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from localtrack.errors import ErrorCode, InvalidInputError
-from localtrack.store.runs import Runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from localtrack.query.charts import Chart
     from localtrack.query.histories import Axis, RunPoints
+    from localtrack.store.runs import Runs
 
 
 class HistoryCalls:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from localtrack.store.catalog import Catalog
-from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 
 if TYPE_CHECKING:
     from localtrack.importing.report import ImportReport, Progress
+    from localtrack.store.runs import Runs
 
 
 class ImportCalls:

@@ -12,13 +12,13 @@ from localtrack.format.names import validate_key, validate_value
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
-from localtrack.store.models import Models
-from localtrack.store.run_writer import RunWriter
-from localtrack.store.runs import Runs
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Finding, LoggedModel, LoggedModelStatus, ViewType
 
 if TYPE_CHECKING:
     from localtrack.format.modellog import ModelMetric
+    from localtrack.store.models import Models
+    from localtrack.store.run_writer import RunWriter
+    from localtrack.store.runs import Runs
 
 MAX_VALUE_CHARS: Final = 1_000_000
 """Of a param or tag of a logged model. MLflow knows no limit; a longer text belongs into an artifact."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from localtrack.errors import LocaltrackError
 from localtrack.format.layout import model_folder, run_folder
 from localtrack.storage.base import Storage
-from localtrack.store.artifacts import ArtifactRecord, iter_files, put_chunks
 from localtrack.store.catalog import Catalog
-from localtrack.store.models import Models
-from localtrack.store.run_writer import RunWriter
-from localtrack.store.runs import Runs
 from localtrack.store.site import Site
 
 if TYPE_CHECKING:
     from localtrack.api.remote_source import RemoteSource
     from localtrack.importing.report import ImportReport, Progress
+    from localtrack.store.artifacts import ArtifactRecord
+    from localtrack.store.models import Models
+    from localtrack.store.run_writer import RunWriter
+    from localtrack.store.runs import Runs
     from localtrack.sync.target import Target
     from localtrack.sync.tracking import Tracking
 
@@ -146,6 +146,7 @@ class PullCalls:
         report: ImportReport,
     ) -> Iterator[ArtifactRecord]:
         """Copy the files that are not here in that size, and yield the record of each."""
+        from localtrack.store.artifacts import iter_files, put_chunks
         from localtrack.sync.artifact_places import open_place
 
         here = {info.path: info.file_size for info in iter_files(self.storage, folder)}
@@ -158,7 +159,7 @@ class PullCalls:
         try:
             place = open_place(tracking.http, uri, base_url=base_url)
             for path in wanted:
-                record = _put(self.storage, folder, path, place.read(path))
+                record = put_chunks(self.storage, folder, place.read(path), path)
                 report.artifacts_added += 1
                 report.artifact_bytes += record.bytes
                 yield record
@@ -169,7 +170,3 @@ class PullCalls:
 
 def _note(record: ArtifactRecord, writer: RunWriter) -> None:
     writer.note_artifact(*record)
-
-
-def _put(storage: Storage, folder: str, path: str, chunks: Any) -> ArtifactRecord:
-    return put_chunks(storage, folder, chunks, path)

@@ -10,7 +10,6 @@ from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.layout import ARTIFACTS, run_folder
 from localtrack.format.quota import LIMITS, Action, Limit
 from localtrack.storage.base import Storage
-from localtrack.storage.trees import walk_tree
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.types import ViewType
@@ -121,6 +120,8 @@ class QuotaCalls:
         from localtrack.quota.report import FolderUse
 
         folder, bytes_count, files_count, artifact_bytes = run_folder(run_id), 0, 0, 0
+        from localtrack.storage.trees import walk_tree
+
         for entry in walk_tree(self._site.packs.inner, folder):
             bytes_count += entry.size
             files_count += not entry.is_folder
@@ -133,6 +134,8 @@ class QuotaCalls:
         from localtrack.quota.report import FolderUse
 
         bytes_count = files_count = 0
+        from localtrack.storage.trees import walk_tree
+
         for entry in walk_tree(self._site.packs.inner, ""):
             bytes_count += entry.size
             files_count += 1

@@ -14,9 +14,6 @@ from localtrack.api.store_experiments import ExperimentCalls
 from localtrack.format.layout import INBOX
 from localtrack.storage.once import once
 from localtrack.store.catalog import Catalog
-from localtrack.store.models import Models
-from localtrack.store.run_writer import RunWriter
-from localtrack.store.runs import Runs
 from localtrack.store.site import Clock, Site
 from localtrack.types import ViewType
 
@@ -28,6 +25,9 @@ if TYPE_CHECKING:
     from localtrack.store.index.compaction import CompactReport
     from localtrack.store.index.search_index import SearchIndex
     from localtrack.store.index.view import IndexView
+    from localtrack.store.models import Models
+    from localtrack.store.run_writer import RunWriter
+    from localtrack.store.runs import Runs
 
 COMPACT_EVERY: Final = 256
 """A process that ends many runs clears the inbox after so many of them."""
@@ -48,8 +48,6 @@ class SearchCalls(ExperimentCalls):
         self.storage = site.storage
         self.clock = site.clock
         self._catalog = Catalog(site)
-        self._runs = Runs(site, self._catalog)
-        self._models = Models(site, self._catalog)
         self._ended_count = 0
         _alive.add(self)
 
@@ -126,7 +124,19 @@ class SearchCalls(ExperimentCalls):
         if self._ended_count % COMPACT_EVERY == 0:
             self._index.compact_if_free()
 
-    # -- the index
+    # -- what is loaded when it is first asked for: a search need not know how to write
+
+    @once
+    def _runs(self) -> Runs:
+        from localtrack.store.runs import Runs
+
+        return Runs(self._site, self._catalog)
+
+    @once
+    def _models(self) -> Models:
+        from localtrack.store.models import Models
+
+        return Models(self._site, self._catalog)
 
     @once
     def _index(self) -> SearchIndex:
@@ -151,7 +161,8 @@ class SearchCalls(ExperimentCalls):
     def leave(self) -> None:
         """Do what a process that ends leaves to nobody else: say goodbye in the inbox, and clear it if it is long."""
         if not self._site.is_closed:
-            self._runs.inbox.close()
+            if "_runs" in self.__dict__:
+                self._runs.inbox.close()
             self._compact_if_worthwhile()
 
     def forget_after_fork(self) -> None:

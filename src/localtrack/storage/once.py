@@ -12,7 +12,7 @@ class once(Generic[Value]):
     """A property that is computed when it is first asked for, and kept in the object.
 
     `functools.cached_property` of Python 3.11 holds one lock for all objects of a class while it computes: a child
-    that is forked meanwhile would wait for it for ever. Here two threads may compute the same twice.
+    that is forked meanwhile would wait for it for ever. Here two threads may compute the same twice; both get one.
     """
 
     def __init__(self, compute: Callable[[Any], Value]) -> None:
@@ -29,5 +29,4 @@ class once(Generic[Value]):
     def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
             return self
-        value = instance.__dict__[self._name] = self._compute(instance)
-        return value
+        return instance.__dict__.setdefault(self._name, self._compute(instance))

@@ -36,7 +36,6 @@ from localtrack.format.quota import Limit
 from localtrack.storage.failures import is_forbidden
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.store.process_log import ProcessLog
-from localtrack.store.run_quota import require_within
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding
 
@@ -306,6 +305,8 @@ class Catalog:
         limit = self.known_quota().get("experiment.tags")
         new = {key for key, value in changes.items() if value is not None} - tags.keys()
         if limit is not None and new:
+            from localtrack.store.run_quota import require_within
+
             what = f"The experiment {name!r}"
             require_within("experiment.tags", limit, len(tags), len(tags) + len(new), what=what, said=self._said)
 

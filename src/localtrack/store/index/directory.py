@@ -15,6 +15,8 @@ from localtrack.format.jsonlines import decode_json, encode_record
 
 INDEX_VERSION: Final = 1
 
+BLOCK_ROWS: Final = 64
+"""Where a whole row begins is found by the place of its block and the lengths of the rows before it in the block."""
 TALL: Final = ("metrics", "params", "tags", "datasets")
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from localtrack import reporting
 from localtrack.errors import DamagedIndexError, ErrorCode, StorageError
@@ -28,10 +28,11 @@ from localtrack.store.index.manifest import MANIFEST, Manifest, marker_name, par
 from localtrack.store.index.notices import InboxFile
 from localtrack.store.index.part import Part
 from localtrack.store.index.segment import Segment
-from localtrack.store.index.segment_content import content_of_runs, content_of_segments
-from localtrack.store.index.segment_write import Written, write_segment
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
+
+if TYPE_CHECKING:
+    from localtrack.store.index.segment_write import Written
 
 _TRIES: Final = 20
 """How often a refresh begins anew because another process compacts meanwhile."""
@@ -440,6 +441,9 @@ class RunIndex:
         settled = self.settled()
         if len(settled) < least_count:
             return
+        from localtrack.store.index.segment_content import content_of_runs, content_of_segments
+        from localtrack.store.index.segment_write import write_segment
+
         home = MemoryHome()
         self._add_private(
             home,

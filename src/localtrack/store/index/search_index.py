@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack import reporting
 from localtrack.errors import DamagedIndexError, LockedError, StorageError
@@ -14,7 +14,6 @@ from localtrack.storage.base import Storage
 from localtrack.storage.local import LocalStorage
 from localtrack.store.catalog import Catalog
 from localtrack.store.index.columns import ColumnCache
-from localtrack.store.index.compaction import CompactReport, compact, try_compact
 from localtrack.store.index.home import StorageHome
 from localtrack.store.index.live_run import LiveRun
 from localtrack.store.index.manifest import MANIFEST
@@ -23,6 +22,9 @@ from localtrack.store.index.stages import DELETED, Stages
 from localtrack.store.index.view import IndexView
 from localtrack.store.site import Site
 from localtrack.types import Finding
+
+if TYPE_CHECKING:
+    from localtrack.store.index.compaction import CompactReport
 
 T = TypeVar("T")
 
@@ -141,6 +143,8 @@ class SearchIndex:
             LockedError: Another process does.
             StorageError: There is no place to write it to.
         """
+        from localtrack.store.index.compaction import compact
+
         with self._index.lock:
             edits = self._catalog.read()
             try:
@@ -186,6 +190,8 @@ class SearchIndex:
         return sum(name not in covered or not covered[name].is_done for name in ended) >= WORTH_FILES
 
     def _try_compact(self, edits: EditsState) -> None:
+        from localtrack.store.index.compaction import compact, try_compact  # a search seldom writes
+
         try:
             compact(self._index, edits, lock_storage=self._lock_storage)
         except LockedError:

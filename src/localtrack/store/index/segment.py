@@ -8,9 +8,8 @@ from array import array
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from localtrack.errors import DamagedIndexError
-from localtrack.store.index.directory import Directory, Group, Span, file_names, parse_directory
+from localtrack.store.index.directory import BLOCK_ROWS, Directory, Group, Span, file_names, parse_directory
 from localtrack.store.index.home import Home
-from localtrack.store.index.segment_write import BLOCK_ROWS
 from localtrack.store.index.tables import NARROW, REPEATING, TALL_COLUMNS, align, is_plain_id
 
 if TYPE_CHECKING:

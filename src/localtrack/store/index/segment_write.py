@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from localtrack.store.index.directory import (
+    BLOCK_ROWS,
     Directory,
     Group,
     Span,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _NARROW_GROUP_ROWS: Final = 131_072
-BLOCK_ROWS: Final = 64
-"""Where a whole row begins is found by the place of its block and the lengths of the rows before it in the block."""
 DICTIONARY_BYTES: Final = 8 * 1024
 _LEVEL: Final = 6
 _WINDOW_BITS: Final = 13
