@@ -5,6 +5,7 @@ Forking the test process itself is out of the question: it has threads.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -18,10 +19,26 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 _PRELOADED = (
+    "duckdb",
+    "filelock",
+    "localtrack.api.dataset_inputs",
     "localtrack.api.store",
     "localtrack.format.segment",
+    "localtrack.query.connection",
+    "localtrack.query.index_direct",
+    "localtrack.query.index_snapshot",
     "localtrack.query.search",
+    "localtrack.storage.locks",
+    "localtrack.store.cleaning.collection",
     "localtrack.store.history",
+    "localtrack.store.index.compaction",
+    "localtrack.store.index.search_index",
+    "localtrack.store.index.segment_write",
+    "localtrack.store.merging",
+    "localtrack.store.model_writer",
+    "localtrack.store.packing.pack_merging",
+    "localtrack.store.packing.packing",
+    "sqlglot.parser",
 )
 
 
@@ -83,6 +100,7 @@ def _serve() -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
     _warm_up()
+    gc.freeze()  # what is loaded stays; looking through it would copy its pages in each process
     known: dict[str, Any] = {}
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
