@@ -65,9 +65,12 @@ def test_status_says_what_ledgers_say(tmp_path: Path) -> None:
             push(store, front.url)
             (target,) = store.sync_targets()
         assert (target.runs_count, target.running_count, target.cut_short_count) == (5, 1, 0)
+        assert target.target == front.url
         assert abs(target.last_push_ms - store.clock()) < 3_600_000
         logs = sorted((tmp_path / "store" / "sync").glob("*/push-*.json"))
         assert [json.loads(log.read_text("utf-8"))["complete"] for log in logs] == [False, True]
+        logs[-1].write_text("{")
+        assert [target.target for target in store.sync_targets()] == [target.key]
 
 
 def test_a_watch_follows_runs_to_their_end(tmp_path: Path) -> None:

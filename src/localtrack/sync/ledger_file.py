@@ -131,9 +131,27 @@ class LedgerFile:
         name = f"{_LOG_PREFIX}{self._site.clock():013d}-{self._writer}.json"
         text = json.dumps(document, indent=1, ensure_ascii=False)
         self.storage.write(f"{self.folder}/{name}", text.encode("utf-8", "replace"))
-        logs = sorted(name for name in self.storage.names(self.folder) if name.startswith(_LOG_PREFIX))
-        for old in logs[:-_LOGS_COUNT]:
+        for old in self._logs(self.storage)[:-_LOGS_COUNT]:
             self.storage.remove(f"{self.folder}/{old}")
+
+    def read_last_log(self) -> dict[str, Any] | None:
+        """Return what became of the last push, as it was kept; None if nothing of it can be read."""
+        import json
+
+        places = [self._own] if self.storage is self._own else [self._own, self.storage]
+        found = [(name, place) for place in places for name in self._logs(place)]
+        if not found:
+            return None
+        name, place = max(found, key=lambda item: item[0])
+        try:
+            document = json.loads(place.read(f"{self.folder}/{name}"))
+        except (FileNotFoundError, StorageError, ValueError):  # it is for people; the ledger is what counts
+            return None
+        return document if isinstance(document, dict) else None
+
+    def _logs(self, place: Storage) -> list[str]:
+        """Return the names of the logs of pushes in a place, oldest first."""
+        return sorted(name for name in place.names(self.folder) if name.startswith(_LOG_PREFIX))
 
     def _begin(self) -> None:
         writer = new_writer_id()

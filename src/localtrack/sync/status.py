@@ -18,6 +18,8 @@ class TargetStatus:
 
     key: str
     """Name of its ledger's folder: the host, and a digest."""
+    target: str
+    """Host and path, as the last push showed them; `key` if no log of a push can be read."""
     runs_count: int
     """Runs that are there whole, as of their last push."""
     running_count: int
@@ -44,11 +46,13 @@ def list_targets(site: Site) -> list[TargetStatus]:
 
 
 def _read(site: Site, key: str, changed_ms: int) -> TargetStatus:
-    state = LedgerFile(site, key).state
+    ledger = LedgerFile(site, key)
+    state, log = ledger.state, ledger.read_last_log() or {}
     entries = state.runs.values()
     done = [entry for entry in entries if entry.done and not entry.is_claimed]
     return TargetStatus(
         key,
+        target=str(log.get("target", key)),
         runs_count=len(done),
         running_count=sum(entry.done["status"] not in ("FINISHED", "FAILED", "KILLED") for entry in done),
         cut_short_count=sum(entry.is_claimed for entry in entries),

@@ -223,7 +223,7 @@ def _show_status(session: Session) -> None:
     columns = [Column("TARGET"), *(Column(name, is_number=True) for name in ("RUNS", "RUNNING", "CUT SHORT", "MODELS"))]
     rows = [
         [
-            target.key,
+            printable(target.target),
             str(target.runs_count),
             str(target.running_count),
             str(target.cut_short_count),
