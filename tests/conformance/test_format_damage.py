@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.conformance.library_reading import assert_agreement, read_with_library
 from tests.independent.reader import read_store
@@ -65,6 +65,12 @@ def _copy(target: tuple[Path, str], damage: tuple[str, int, int], folder: Path) 
     return root
 
 
+REMOVED = GOLDEN[0].parents[1] / "removed_for_good/store"
+CHUNK_OF_REMOVED = f"runs/2026-09-21/01a0c4506c007abc8def000000000006/{'a1' * 10}.0.points.jsonl"
+
+
+# A point above its key set is damaged, in a chunk too: it has no number, and the tombstone covers what is left.
+@example(target=(REMOVED, CHUNK_OF_REMOVED), damage=("swap lines", 1, 10))
 @given(target=st.sampled_from(_targets("runs/**/*.jsonl*") + _targets("edits/*")), damage=DAMAGE)
 def test_a_damaged_log_reads_alike(
     target: tuple[Path, str], damage: tuple[str, int, int], tmp_path_factory: pytest.TempPathFactory

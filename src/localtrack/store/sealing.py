@@ -255,7 +255,7 @@ def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tupl
         lines.header = None
         return PointColumns(), lines, []
     reader = PointReader(header["base_ms"])
-    unknown = _take_points(reader, lines.records)
+    unknown = reader.take_points(lines.records)
     lines.problems += reader.problems
     for record in unknown:
         reject_record(lines, record)
@@ -263,21 +263,6 @@ def read_chunk(data: bytes, file: RunFile, *, run_id: str | None = None) -> tupl
     if lines.closed is not None and lines.closed["points"] != len(points):
         lines.problems.append(f"it holds {len(points)} points where its end counts {lines.closed['points']}")
     return points, lines, unknown
-
-
-def _take_points(reader: PointReader, records: list[Any]) -> list[Any]:
-    """Take all points of a chunk, fast where they are all of one key each."""
-    key_sets = [record for record in records if record[0] == "k"]
-    points = [record for record in records if type(record[0]) is int]
-    numbers = {str(key_set[1]) for key_set in key_sets}
-    if len(key_sets) + len(points) == len(records) and len(numbers) == len(key_sets):
-        single = PointReader(reader.base_ms)
-        single.take_points(key_sets)
-        if single.take_uniform(points):
-            reader.columns.extend(single.columns)
-            reader.problems += single.problems
-            return []
-    return reader.take_points(records)
 
 
 def _read_closed_chunk(
@@ -334,16 +319,10 @@ def _decode_politely(data: bytes, file: RunFile) -> tuple[PointColumns, int] | N
         reader = PointReader(header["base_ms"])
         for begin in range(1, len(lines), _SLICE_LINES):
             records = decode_json(b"[" + b",".join(lines[begin : begin + _SLICE_LINES]) + b"]")
-            points = [record for record in records if type(record[0]) is int]
             others = [record for record in records if type(record[0]) is not int]
             if any(record[0] not in ("k", "p", "c") for record in others):
                 return _thoroughly(data, file)
-            if all(record[0] in ("k", "c") for record in others):
-                reader.take_points([record for record in others if record[0] == "k"])
-                if not reader.take_uniform(points):
-                    reader.take_points(points)
-            else:
-                reader.take_points([record for record in records if record[0] != "c"])
+            reader.take_points(record for record in records if record[0] != "c")
             time.sleep(0.0005)
         if reader.problems or len(reader.columns) != closed[2]["points"] or header["chunk"] != file.first:
             return None
