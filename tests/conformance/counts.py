@@ -11,7 +11,8 @@ from tests.independent.reader import read_store
 from tests.independent.runs import read_run, run_key
 
 from localtrack.api.store import Store
-from localtrack.quota.report import FolderUse, run_measures
+from localtrack.quota.report import run_measures
+from localtrack.store.use import Use
 from localtrack.types import ViewType
 
 
@@ -19,7 +20,7 @@ def count_by_library(store: Store) -> dict[str, dict[str, int]]:
     """Return per run what counts towards `run.…` limits, but for files and bytes."""
     counts = {}
     for row in store.search_runs(run_view_type=ViewType.ALL, max_results=None):
-        measures = run_measures(row, FolderUse())
+        measures = run_measures(row, Use())
         counts[row.info.run_id] = {name: measures[f"run.{name}"] for name in ("metric_steps", "metric_keys", *_STATE)}
     return counts
 

@@ -13,13 +13,16 @@ NAME = "quota"
 SUMMARY = "logging with limits on, beside logging without"
 BOUND = Bound(1.03)
 LIMITS = {
-    "run.metric_steps": 100_000_000,
     "run.metric_keys": 10_000,
     "run.params": 1_600,
     "run.tags": 1_600,
-    "run.artifact_bytes": 10**12,
     "experiment.runs": 500_000,
     "store.runs": 5_000_000,
+    **{
+        f"{level}.{measure}": 10**12
+        for level in ("run", "experiment", "store")
+        for measure in ("metric_steps", "bytes", "files", "artifact_bytes")
+    },
 }
 
 

@@ -435,7 +435,7 @@ class ActiveRun(RunLinks):
 
         require_places(self._store.storage, self._writer.folder, [path for _, path in plan])
         if self._writer.quota is not None:
-            self._writer.admit_artifacts(sum(os.path.getsize(local_path) for local_path, _ in plan))
+            self._writer.admit_artifacts([(path, os.path.getsize(local_path)) for local_path, path in plan])
         for local_path, artifact_path in plan:
             record = put_file(self._store.storage, self._writer.folder, local_path, artifact_path)
             self._writer.note_artifact(record.path, record.bytes, record.sha256)
@@ -452,7 +452,7 @@ class ActiveRun(RunLinks):
     def _put_bytes(self, data: bytes, artifact_path: str) -> None:
         from localtrack.store.artifacts import put_bytes
 
-        self._writer.admit_artifacts(len(data))
+        self._writer.admit_artifacts([(artifact_path, len(data))])
         record = put_bytes(self._store.storage, self._writer.folder, data, artifact_path)
         self._writer.note_artifact(record.path, record.bytes, record.sha256)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.pages import RunPage
 from localtrack.errors import ErrorCode, InvalidInputError
-from localtrack.format.layout import ARTIFACTS, run_folder
+from localtrack.format.layout import run_folder
 from localtrack.format.quota import LIMITS, Action, Limit
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
@@ -15,7 +15,7 @@ from localtrack.store.site import Site
 from localtrack.types import ViewType
 
 if TYPE_CHECKING:
-    from localtrack.quota.report import FolderUse, QuotaReport
+    from localtrack.quota.report import QuotaReport
 
 
 class QuotaCalls:
@@ -39,8 +39,9 @@ class QuotaCalls:
 
         Args:
             limits: Value by name, such as `{"run.metric_steps": 100_000}`; None takes a limit away.
-            action: What happens beyond: `warn` says so; `refuse` raises `QuotaExceededError`; `thin`, for
-                `run.metric_steps`, keeps fewer points, among them the least, greatest and last value of each metric.
+            action: What happens beyond: `warn` says so; `refuse` raises `QuotaExceededError`; `thin`, for limits on
+                `metric_steps`, keeps fewer points, among them the least, greatest and last value of each metric.
+                `localtrack quota show` lists which actions each limit can have.
             preset: Set all limits of a service, `databricks` for example; `limits` override them.
 
         Raises:
@@ -85,6 +86,7 @@ class QuotaCalls:
         """
         from localtrack.format.quota_presets import find_preset
         from localtrack.quota.report import QuotaReport, StoreUse, measure
+        from localtrack.store.use import Use, measure_folder, measure_tree
 
         wanted, sources = dict(self._catalog.read().quota), {}
         if target is not None:
@@ -99,47 +101,20 @@ class QuotaCalls:
         rows = list(self.search_runs(max_results=None, run_view_type=ViewType.ALL))
         in_folders = {"bytes", "files", "artifact_bytes"}
         needs_folders = any(name.partition(".")[2] in in_folders for name in wanted)
-        folders = {row.info.run_id: self._measure_folder(row.info.run_id) for row in rows} if needs_folders else {}
-        models = {
-            model.model_id: (model.experiment_id, len(model.metrics))
-            for model in self.list_logged_models(view_type=ViewType.ALL)
-        }
+        packs, folders = self._site.packs, {}
+        if needs_folders:
+            folders = {row.info.run_id: measure_folder(packs, run_folder(row.info.run_id)) for row in rows}
         use = StoreUse(
             rows,
             folders,
             {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()},
             {experiment.experiment_id: len(experiment.tags) for experiment in edits.experiments.values()},
-            models,
+            list(self.list_logged_models(view_type=ViewType.ALL)),
             self._site.document.store_id,
-            self._measure_tree() if needs_folders else _no_use(),
+            measure_tree(packs) if needs_folders else Use(),
         )
         uses = measure(use, wanted, now_ms=self._site.clock(), sources=sources, already=already)
         return QuotaReport(uses, target or "")
-
-    def _measure_folder(self, run_id: str) -> FolderUse:
-        from localtrack.quota.report import FolderUse
-
-        folder, bytes_count, files_count, artifact_bytes = run_folder(run_id), 0, 0, 0
-        from localtrack.storage.trees import walk_tree
-
-        for entry in walk_tree(self._site.packs.inner, folder):
-            bytes_count += entry.size
-            files_count += not entry.is_folder
-            artifact_bytes += entry.size if entry.key.startswith(f"{folder}/{ARTIFACTS}/") else 0
-        for _, member in self._site.packs.members_of(folder).values():
-            bytes_count += member.stored_bytes
-        return FolderUse(bytes_count, files_count, artifact_bytes)
-
-    def _measure_tree(self) -> FolderUse:
-        from localtrack.quota.report import FolderUse
-
-        bytes_count = files_count = 0
-        from localtrack.storage.trees import walk_tree
-
-        for entry in walk_tree(self._site.packs.inner, ""):
-            bytes_count += entry.size
-            files_count += 1
-        return FolderUse(bytes_count, files_count)
 
 
 def _checked(name: str, value: int, action: Action) -> Limit:
@@ -152,15 +127,9 @@ def _checked(name: str, value: int, action: Action) -> Limit:
         raise InvalidInputError(
             f"{name} cannot have the action {action!r}.",
             code=ErrorCode.INVALID_SETTING,
-            hint=f"Use {' or '.join(kind.actions)}.",
+            hint=f"Use {' or '.join(kind.actions)}; only of metric_steps fewer can be kept.",
         )
     return Limit(value, action)
-
-
-def _no_use() -> FolderUse:
-    from localtrack.quota.report import FolderUse
-
-    return FolderUse()
 
 
 def _unknown(name: str) -> InvalidInputError:

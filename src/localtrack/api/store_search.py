@@ -130,7 +130,7 @@ class SearchCalls(ExperimentCalls):
     def _runs(self) -> Runs:
         from localtrack.store.runs import Runs
 
-        return Runs(self._site, self._catalog)
+        return Runs(self._site, self._catalog, lambda: self._index)
 
     @once
     def _models(self) -> Models:

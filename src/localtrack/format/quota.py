@@ -22,11 +22,10 @@ class LimitKind(NamedTuple):
     level: Level
     """What each of has to keep within it."""
     actions: tuple[Action, ...]
-    """What can be asked for. All limits are looked at by `localtrack quota`; what more is kept while writing."""
+    """What can be asked for: `thin` only where there are points of which fewer can be kept."""
     meaning: str
 
 
-_WARN: Final[tuple[Action, ...]] = ("warn",)
 _REFUSE: Final[tuple[Action, ...]] = ("warn", "refuse")
 _THIN: Final[tuple[Action, ...]] = ("warn", "refuse", "thin")
 
@@ -38,22 +37,24 @@ LIMITS: Final[dict[str, LimitKind]] = {
         LimitKind("run.params", "run", _REFUSE, "params"),
         LimitKind("run.tags", "run", _REFUSE, "tags, MLflow's own included"),
         LimitKind("run.artifact_bytes", "run", _REFUSE, "bytes of artifacts"),
-        LimitKind("run.bytes", "run", _WARN, "bytes in its folder, packed or not"),
-        LimitKind("run.files", "run", _WARN, "files in its folder"),
+        LimitKind("run.bytes", "run", _REFUSE, "bytes in its folder, packed or not"),
+        LimitKind("run.files", "run", _REFUSE, "files in its folder"),
         LimitKind("experiment.runs", "experiment", _REFUSE, "runs that were not removed for good, deleted ones too"),
         LimitKind("experiment.tags", "experiment", _REFUSE, "tags of the experiment"),
-        LimitKind("experiment.metric_steps", "experiment", _WARN, "points of all its runs"),
-        LimitKind("experiment.logged_models", "experiment", _WARN, "logged models"),
-        LimitKind("experiment.artifact_bytes", "experiment", _WARN, "bytes of artifacts of its runs"),
-        LimitKind("experiment.bytes", "experiment", _WARN, "bytes in the folders of its runs"),
-        LimitKind("experiment.files", "experiment", _WARN, "files in the folders of its runs"),
+        LimitKind("experiment.metric_steps", "experiment", _THIN, "points of all its runs"),
+        LimitKind("experiment.logged_models", "experiment", _REFUSE, "logged models"),
+        LimitKind("experiment.artifact_bytes", "experiment", _REFUSE, "bytes of artifacts of its runs"),
+        LimitKind("experiment.bytes", "experiment", _REFUSE, "bytes in the folders of its runs"),
+        LimitKind("experiment.files", "experiment", _REFUSE, "files in the folders of its runs"),
         LimitKind("store.runs", "store", _REFUSE, "runs that were not removed for good, deleted ones too"),
-        LimitKind("store.metric_steps", "store", _WARN, "points of all runs"),
-        LimitKind("store.logged_models", "store", _WARN, "logged models"),
-        LimitKind("store.artifact_bytes", "store", _WARN, "bytes of artifacts of runs"),
-        LimitKind("store.bytes", "store", _WARN, "bytes of all files"),
-        LimitKind("store.files", "store", _WARN, "files and folders"),
-        LimitKind("logged_model.metrics", "logged_model", _WARN, "metrics of a logged model"),
+        LimitKind("store.metric_steps", "store", _THIN, "points of all runs"),
+        LimitKind("store.logged_models", "store", _REFUSE, "logged models"),
+        LimitKind("store.artifact_bytes", "store", _REFUSE, "bytes of artifacts of runs"),
+        LimitKind("store.bytes", "store", _REFUSE, "bytes of all files"),
+        LimitKind("store.files", "store", _REFUSE, "files and folders"),
+        LimitKind("logged_model.metrics", "logged_model", _REFUSE, "metrics of a logged model"),
+        LimitKind("logged_model.params", "logged_model", _REFUSE, "params of a logged model"),
+        LimitKind("logged_model.tags", "logged_model", _REFUSE, "tags of a logged model"),
     )
 }
 """By name; more may come, and limits that a reader does not know are kept and ignored."""

@@ -117,6 +117,7 @@ class LocaltrackArtifactRepository(host.ArtifactRepository):
             raise host.refusal(f"There is no run in {place.folder}.", "RESOURCE_DOES_NOT_EXIST")
 
         def put(writer: RunWriter) -> None:
+            writer.admit_artifacts([(path, os.path.getsize(local_path)) for local_path, path in planned])
             for local_path, path in planned:
                 record = artifacts.put_file(self._storage, writer.folder, local_path, path)
                 writer.note_artifact(record.path, record.bytes, record.sha256)

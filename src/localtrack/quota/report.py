@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.quota import LIMITS, Limit
-from localtrack.types import RunRow
+from localtrack.store.use import Use
+from localtrack.types import LoggedModel, RunRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,33 +89,23 @@ class QuotaReport:
         return frame
 
 
-@dataclass(frozen=True, slots=True)
-class FolderUse:
-    """What lies in the folder of a run."""
-
-    bytes_count: int = 0
-    files_count: int = 0
-    artifact_bytes: int = 0
-
-
 @dataclass(slots=True)
 class StoreUse:
     """All that counts, before it is held against limits."""
 
     rows: list[RunRow]
-    folders: Mapping[str, FolderUse]
+    folders: Mapping[str, Use]
     """Per run id; empty where no limit on bytes or files is asked about."""
     experiment_names: Mapping[str, str]
     experiment_tags: Mapping[str, int]
     """Per experiment id how many tags it has."""
-    models: Mapping[str, tuple[str, int]]
-    """Per logged model its experiment and how many metrics it has."""
+    models: list[LoggedModel]
     store_id: str
-    whole: FolderUse
+    whole: Use
     """The whole tree, all files and folders."""
 
 
-def run_measures(row: RunRow, folder: FolderUse) -> dict[str, int]:
+def run_measures(row: RunRow, folder: Use) -> dict[str, int]:
     """Return what of a run counts towards `run.…` limits."""
     return {
         "run.metric_steps": sum(metric.count for metric in row.metrics.values()),
@@ -122,8 +113,8 @@ def run_measures(row: RunRow, folder: FolderUse) -> dict[str, int]:
         "run.params": len(row.params),
         "run.tags": len(row.tags),
         "run.artifact_bytes": folder.artifact_bytes,
-        "run.bytes": folder.bytes_count,
-        "run.files": folder.files_count,
+        "run.bytes": folder.bytes,
+        "run.files": folder.files,
     }
 
 
@@ -163,33 +154,35 @@ def measure(
     wanted = set(limits) & set(LIMITS)
     groups: dict[str, list[tuple[RunRow, dict[str, int]]]] = defaultdict(list)
     for row in use.rows:
-        measures = run_measures(row, use.folders.get(row.info.run_id, FolderUse()))
+        measures = run_measures(row, use.folders.get(row.info.run_id, Use()))
         groups[row.info.experiment_id].append((row, measures))
         for limit_name in wanted & measures.keys():
             used = measures[limit_name]
             add(limit_name, row.info.run_id, row.info.run_name, used, _run_growth(row, used, now_ms))
     experiments = use.experiment_names.keys() | groups.keys()
-    models = defaultdict(int, {e: sum(1 for other, _ in use.models.values() if other == e) for e in experiments})
+    models_count = Counter(model.experiment_id for model in use.models)
     for experiment_id in sorted(experiments):
         runs = groups.get(experiment_id, [])
         name = use.experiment_names.get(experiment_id, experiment_id)
         totals = _totals("experiment", runs, already.get(name, 0))
         totals |= {
             "experiment.tags": use.experiment_tags.get(experiment_id, 0),
-            "experiment.logged_models": models[experiment_id],
+            "experiment.logged_models": models_count[experiment_id],
         }
         for limit_name in wanted & totals.keys():
             add(limit_name, experiment_id, name, totals[limit_name], _growth_of(limit_name, runs, now_ms))
     everything = [item for runs in groups.values() for item in runs]
     totals = _totals("store", everything, 0) | {
         "store.logged_models": len(use.models),
-        "store.bytes": use.whole.bytes_count,
-        "store.files": use.whole.files_count,
+        "store.bytes": use.whole.bytes,
+        "store.files": use.whole.files,
     }
     for limit_name in wanted & totals.keys():
         add(limit_name, use.store_id, "", totals[limit_name], _growth_of(limit_name, everything, now_ms))
-    for model_id, (_, metrics_count) in use.models.items():
-        add("logged_model.metrics", model_id, "", metrics_count, None)
+    for model in use.models:
+        for measure_name in ("metrics", "params", "tags"):
+            used = len(getattr(model, measure_name))
+            add(f"logged_model.{measure_name}", model.model_id, model.name or "", used, None)
     return sorted(found, key=lambda item: (-item.share, item.limit_name, item.id))
 
 

@@ -128,6 +128,7 @@ class Catalog:
                     f"The experiment {name!r} already exists, with id {known.experiment_id}.", hint=deleted.strip()
                 )
             document = _choose_id(name, experiments)
+            self._admit_tags(name, {}, checked_tags)
             ensure_experiment_file(self._site.storage, document)
             self._append(
                 ("created", {"name": name, "generation": document.generation, "user": user}, document.experiment_id),

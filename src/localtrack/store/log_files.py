@@ -51,6 +51,7 @@ class LogFiles:
         self._chunks_count = 0
         self._points_count = 0  # of this writer, all its files
         self._log_points_count = 0  # of its log, once there are chunks
+        self._past_bytes = 0  # in files that are not open any more
         # Where points go now. Without one (`_is_due`), the next point has to begin a file.
         self._points_log: OpenLog | None = None
         self._sets: DefinedSets = {}
@@ -69,6 +70,11 @@ class LogFiles:
         """True: there is a log, and it is open."""
         return self._log is not None
 
+    @property
+    def written_bytes(self) -> int:
+        """How much this process has written, ever."""
+        return self._past_bytes + sum(log.file.size for log in (self._log, self._chunk) if log is not None)
+
     def close_points(self) -> int:
         """Close the chunk that is open, and return how many chunks this writer has begun. Points may still follow."""
         with self._lock:
@@ -82,6 +88,7 @@ class LogFiles:
             if log is not None:
                 log.file.abandon_after_fork()
         self._log = self._chunk = None
+        self._points_count = 0
         self.is_alone = False
         if self.quota is not None:
             self.quota.forget_after_fork()
@@ -157,6 +164,7 @@ class LogFiles:
         if lost_from is not None:
             log.next_set = lost_from.next_set
             log.remember(lost_from.sets, lost_from.definitions)
+        self._past_bytes = self.written_bytes
         self.is_alone &= not self.writer
         if self.quota is not None:
             self.quota.begin_writer(writer, before_count=self._points_count)
@@ -167,6 +175,8 @@ class LogFiles:
 
     def _roll(self) -> None:
         """Close the chunk that is full, and let the next points go to a new one."""
+        if self.quota is not None:
+            self.quota.admit_chunk()
         if self._chunk is not None:
             self._close_chunk()
             syncer.hurry()  # what waits for a sync is kept in memory
@@ -199,6 +209,7 @@ class LogFiles:
         if chunk is None:
             return
         chunk.close_chunk(stamp=self._next_stamp(self._clock()), points_count=self._points_count)
+        self._past_bytes += chunk.file.size
         self._chunk = None
         self._direct_points_to(None)
         retire_log(chunk.file)

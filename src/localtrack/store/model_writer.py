@@ -26,6 +26,8 @@ class ModelWriter(StateWriter):
         self, site: Site, model_id: str, experiment: ExperimentDocument, known: ModelState | None = None
     ) -> None:
         super().__init__(site, model_subject(model_id, experiment), known)
+        self.metrics_count = len(known.metrics) if known else 0
+        """How many metrics the model has, those counted twice that were logged twice since this writer began."""
 
     def change(
         self,
@@ -51,6 +53,7 @@ class ModelWriter(StateWriter):
             state = [[kind, items] for kind, items in (("param", fresh), ("tag", tags), ("info", info)) if items]
             self._append_state(*state, *(["metric", encode_metric(metric)] for metric in metrics))
             self._remember(fresh, tags or {})
+            self.metrics_count += len(metrics)
             self._sync_if_asked()
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from localtrack.format.ids import RUN_RANDOM_BYTES, encode_model_id, parse_model
 from localtrack.format.layout import ARTIFACTS, MODELS, model_folder
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.folder_reading import list_folders
+from localtrack.store.run_quota import require_within
 from localtrack.store.runs import document_of
 from localtrack.store.site import Site, ensure_experiment_file
 from localtrack.types import Finding, LoggedModel, LoggedModelMetric, LoggedModelStatus
@@ -40,6 +41,7 @@ class Models:
         self._writers: dict[str, ModelWriter] = {}
         """Least recently used first."""
         self._documents: dict[str, ExperimentDocument] = {}
+        self._said: set[str] = set()  # limits of which it was said that they are exceeded
         _alive.add(self)
 
     # -- writing
@@ -75,6 +77,8 @@ class Models:
         elif self._look(model_id) is not None:
             raise InvalidInputError(f"There is a logged model with the id {model_id} already.")
         document = document_of(experiment)
+        self._admit_model(experiment)
+        self._admit(model_id, params=(0, len(params or {})), tags=(0, len(tags or {})))
         ensure_experiment_file(self._site.storage, document)
         writer = ModelWriter(self._site, model_id, document)
         first: list[list[Any]] = [
@@ -84,8 +88,58 @@ class Models:
         with self._lock:
             writer.begin(*first)
             writer.params.update(params or {})
+            writer.tags.update(tags or {})
             self._keep(model_id, writer)
         return model_id
+
+    def _admit_model(self, experiment: ExperimentState) -> None:
+        """Raise `QuotaExceededError` if the store or an experiment may not have another logged model."""
+        limits = self._catalog.known_quota()
+        if not limits.keys() & {"store.logged_models", "experiment.logged_models"}:
+            return
+        owners = [document.experiment_id for document in self.documents()]
+        for name, used, what in (
+            ("store.logged_models", len(owners), f"The store {self._site.storage.uri}"),
+            (
+                "experiment.logged_models",
+                owners.count(experiment.experiment_id),
+                f"The experiment {experiment.name!r}",
+            ),
+        ):
+            if name in limits:
+                require_within(name, limits[name], used, used + 1, what=what, said=self._said)
+
+    def _admit(self, model_id: str, **counts: tuple[int, int]) -> None:
+        """Raise `QuotaExceededError` if a logged model may not have so many params, tags or metrics.
+
+        Args:
+            model_id: The model.
+            counts: By the last part of a limit's name how many there are, and how many come.
+        """
+        for measure, (used, count) in counts.items():
+            name = f"logged_model.{measure}"
+            limit = self._catalog.known_quota().get(name)
+            if limit is not None and count and used + count > limit.value:
+                limit = self._catalog.read().quota.get(name)  # somebody may have raised it
+            if limit is not None and count:
+                require_within(name, limit, used, used + count, what=f"Logged model {model_id}", said=self._said)
+
+    def _admit_change(self, model_id: str, writer: ModelWriter, changes: Mapping[str, Any]) -> None:
+        """Raise `QuotaExceededError` if a change adds more to a logged model than it may have."""
+        limits = self._catalog.known_quota()
+        if not any(name.startswith("logged_model.") for name in limits):
+            return
+        metrics = changes.get("metrics") or ()
+        limit = limits.get("logged_model.metrics")
+        if metrics and limit is not None and writer.metrics_count + len(metrics) > limit.value - limit.value // 20:
+            writer.metrics_count = len(self.read(model_id).state.metrics)  # others may have logged some
+        new_tags = {key for key, value in (changes.get("tags") or {}).items() if value is not None} - writer.tags.keys()
+        self._admit(
+            model_id,
+            params=(len(writer.params), len((changes.get("params") or {}).keys() - writer.params.keys())),
+            tags=(len(writer.tags), len(new_tags)),
+            metrics=(writer.metrics_count, len(metrics)),
+        )
 
     def change(self, model_id: str, *, info: Mapping[str, Any] | None = None, **changes: Any) -> None:
         """Add to a logged model, whoever made it, deleted ones too, as in MLflow; all in one write.
@@ -107,6 +161,7 @@ class Models:
             elif changes.get("params"):
                 writer.params.update(self.read(model_id).state.params)  # another process may have added some
             self._keep(model_id, writer)
+            self._admit_change(model_id, writer, changes)
             if info is not None:
                 info = {**info, "updated_ms": self._site.clock()}
             writer.change(info=info, **changes)

@@ -6,7 +6,7 @@ The path of one point (`log_point`) is the hottest of the package: one dictionar
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from localtrack.format.documents import ExperimentDocument
@@ -162,6 +162,9 @@ class RunWriter(StateWriter):
                 self._is_due = self.quota.is_near(self._points_count)
             return True
         assert self.quota.thinner is not None
+        for point in points:
+            validate_key(point[0], "metric")
+        self.quota.admit_keys(point[0] for point in points)
         kept = [kept for point in points for kept in self.quota.thinner.take(point)]
         if kept:
             self._append_points(kept)
@@ -170,14 +173,26 @@ class RunWriter(StateWriter):
     def write_held_points(self) -> None:
         """Write what a limit on points has held back, before the run ends or this process lets go of it."""
         with self._lock:
-            if self.quota is not None and self.quota.thinner is not None and (rest := self.quota.thinner.take_rest()):
-                self._append_points(rest)
+            quota = self.quota
+            if quota is not None and quota.thinner is not None:
+                self.quota = None  # what is left to be written is never refused
+                try:
+                    if held := quota.thinner.held():
+                        self._append_points(held)
+                    quota.tell(self._points_count)
+                except BaseException:
+                    self.quota = quota  # the next try writes all of it again, which changes nothing
+                    raise
 
-    def admit_artifacts(self, bytes_count: int) -> None:
-        """Raise `QuotaExceededError` if so many bytes of artifacts may not be added to the run."""
+    def admit_artifacts(self, planned: Iterable[tuple[str, int]]) -> None:
+        """Raise `QuotaExceededError` if artifacts may not be added to the run.
+
+        Args:
+            planned: Path and size of each.
+        """
         if self.quota is not None:
             with self._lock:
-                self.quota.admit_artifacts(bytes_count)
+                self.quota.admit_artifacts(planned)
 
     def _append_points(self, points: Sequence[Point]) -> None:
         if self.quota is not None:
@@ -223,6 +238,8 @@ class RunWriter(StateWriter):
                 if key not in self.datasets:
                     fresh.setdefault(key, dict(payload))
             inputs = [model_id for model_id in dict.fromkeys(model_ids) if model_id not in self.model_inputs]
+            if self.quota is not None:
+                self.quota.admit_bytes()
             self._append_state(
                 *(["dataset", payload] for payload in fresh.values()),
                 *(["input", {"model": model_id}] for model_id in inputs),
@@ -293,6 +310,8 @@ class RunWriter(StateWriter):
             if self._chunk is not None:
                 self._close_chunk()
                 sealed = None  # points came after `close_points`, and nobody knows what they add up to
+            if self.quota is not None:
+                self.quota.tell(self._points_count)
             now_ms = self._clock()
             if self._log is None or self._is_paused(now_ms):
                 self._prepare(now_ms, for_points=False)

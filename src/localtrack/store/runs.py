@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,15 +28,19 @@ from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.inbox import Inbox
 from localtrack.store.liveness import judge_run
-from localtrack.store.run_quota import RunQuota, require_within
+from localtrack.store.run_quota import MEASURED, RunQuota, require_within
 from localtrack.store.run_reading import RunReading, list_run_folders, read_folder, read_run
 from localtrack.store.run_rows import build_row
 from localtrack.store.run_writer import RunWriter
 from localtrack.store.site import Site, ensure_experiment_file
+from localtrack.store.use import STORE, Use
 from localtrack.types import Finding, Liveness, RunRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from localtrack.store.index.search_index import SearchIndex
+    from localtrack.store.use_meter import UseMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,19 @@ _STARTS_COUNT: Final = 1_000
 
 
 class Runs:
-    """The runs of one store. Thread-safe."""
+    """The runs of one store. Thread-safe.
 
-    def __init__(self, site: Site, catalog: Catalog) -> None:
+    Args:
+        site: The store.
+        catalog: Its experiments and limits.
+        index: Gives the search index of this process, which knows how much there is of what limits are about.
+    """
+
+    def __init__(self, site: Site, catalog: Catalog, index: Callable[[], SearchIndex]) -> None:
         self._site = site
         self._catalog = catalog
+        self._index = index
+        self._meter: UseMeter | None = None
         self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
         self._starts_granted = 0  # so many runs may be started before runs are counted again
         self._experiments: dict[str, str] = {}  # per run folder that was counted for a limit
@@ -96,6 +108,7 @@ class Runs:
         if run_id is None:
             run_id = encode_run_id(max(now_ms, 0), os.urandom(RUN_RANDOM_BYTES))
         self._admit_run(experiment)
+        self._admit_files(experiment)
         writer = RunWriter(self._site, run_id, document_of(experiment), self.inbox)
         self._set_limits(writer, None)
         creation = {"start_ms": now_ms if start_ms is None else start_ms, "status": "RUNNING", "user": user}
@@ -106,6 +119,8 @@ class Runs:
             first.append(["tag", dict(tags)])
             writer.tags.update(tags)
         writer.begin(*first)
+        if self._meter is not None:
+            self._meter.add(experiment.experiment_id, Use(files=1), folders_count=1)
         self._writers.add(writer)
         return writer
 
@@ -138,18 +153,52 @@ class Runs:
         return writer
 
     def _set_limits(self, writer: RunWriter, reading: RunReading | None) -> None:
-        """Have a writer keep the limits on runs, if there are any."""
+        """Have a writer keep the limits that are about what runs hold, if there are any."""
         limits = self._catalog.known_quota()
-        if any(name.startswith("run.") for name in limits):
+        meter = self._ready_meter()
+        if meter is not None or any(name.startswith("run.") for name in limits):
             keys = reading.folds if reading is not None and "run.metric_keys" in limits else ()
             writer.quota = RunQuota(
-                self._site.storage,
+                self._site.packs,
                 writer.folder,
                 writer.run_id,
+                writer.experiment.experiment_id,
                 limits,
                 keys=keys,
+                own_bytes=lambda: writer.written_bytes,
+                meter=meter,
                 reread=lambda: self._catalog.read().quota,
             )
+
+    def _ready_meter(self) -> UseMeter | None:
+        """Return what knows how much experiments and the store hold; None if no limit is about that."""
+        names = [name.partition(".") for name in self._catalog.known_quota()]
+        measures = {measure for level, _, measure in names if level in ("experiment", "store")} & MEASURED
+        if not measures:
+            return None
+        if self._meter is None:
+            from localtrack.store.use_meter import UseMeter
+
+            self._meter = UseMeter(self._site, self._index)
+        self._meter.prepare(has_folders=measures != {"metric_steps"})
+        return self._meter
+
+    def _admit_files(self, experiment: ExperimentState) -> None:
+        """Raise `QuotaExceededError` if the store or an experiment may not have the files of another run."""
+        meter = self._ready_meter()
+        if meter is None:
+            return
+        for name, limit in self._catalog.known_quota().items():
+            level, _, measure = name.partition(".")
+            if level not in ("experiment", "store") or measure not in ("bytes", "files"):
+                continue
+            scope = STORE if level == "store" else experiment.experiment_id
+            count = 0 if measure == "bytes" else 2 if level == "store" else 1
+            used = meter.used(scope, measure)
+            if used + max(count, 1) > limit.value and limit.action == "refuse" and meter.renew():
+                used = meter.used(scope, measure)
+            what = f"The store {self._site.storage.uri}" if level == "store" else f"The experiment {experiment.name!r}"
+            require_within(name, limit, used, used + count, what=what, said=self._said)
 
     def _admit_run(self, experiment: ExperimentState) -> None:
         """Raise `QuotaExceededError` if the store or an experiment may not have another run."""

@@ -8,7 +8,8 @@ from typing import Final
 from localtrack.store.open_log import Point
 
 _FIRST_STRETCH: Final = 8
-"""Of so many points of one metric at most three are kept, of twice as many when half of what was left is used up."""
+"""Of so many points of one metric at most three are kept, of four times as many when half of what was left is used up:
+what is held back stays little beside what there is, and the budget lasts."""
 
 
 @dataclass(slots=True)
@@ -62,13 +63,11 @@ class Thinner:
             return []  # nothing is left but for the end
         self._written += len(kept)
         if self._written >= self._next_step:
-            self._stretch_length *= 2
+            self._stretch_length *= 4
             self._next_step = self._written + (self._budget - self._written) // 2
         del self._stretches[point[0]]
         return kept
 
-    def take_rest(self) -> list[Point]:
-        """Return all that is held back; nothing is afterwards."""
-        rest = [point for stretch in self._stretches.values() for point in stretch.points()]
-        self._stretches.clear()
-        return rest
+    def held(self) -> list[Point]:
+        """Return all that is held back."""
+        return [point for stretch in self._stretches.values() for point in stretch.points()]

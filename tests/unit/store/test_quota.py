@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -14,11 +15,14 @@ import pytest
 from tests.conformance.library_reading import assert_agreement
 from tests.independent.validate import validate_tree
 
+from localtrack.api.run import ActiveRun
 from localtrack.api.store import Store
-from localtrack.errors import InvalidInputError, QuotaExceededError
+from localtrack.errors import InvalidInputError, QuotaExceededError, StorageError
+from localtrack.format.quota import LIMITS
 from localtrack.storage.base import Storage
 from localtrack.store.run_quota import BETWEEN_LOOKS_COUNT, slack_of
 from localtrack.store.run_reading import list_run_folders
+from localtrack.store.use import Use, measure_all
 from localtrack.types import Metric, Param, RunTag
 
 
@@ -51,7 +55,7 @@ def test_limits_are_records_that_can_be_overridden_and_taken_away(store: Store, 
         ({"run.params": -1}, {}),
         ({"run.params": 1.5}, {}),
         ({"run.params": 5}, {"action": "thin"}),
-        ({"store.bytes": 5}, {"action": "refuse"}),
+        ({"store.bytes": 5}, {"action": "thin"}),
         ({}, {}),
         (None, {"preset": "elsewhere"}),
         (None, {"preset": "mlflow-oss"}),
@@ -283,6 +287,47 @@ def test_two_processes_exceed_a_limit_by_no_more_than_the_slack(store: Store, tm
     assert limit <= points(store, run.run_id) <= limit + slack_of(limit)
 
 
+RACES_OF_RUNS = """
+import sys, time
+from localtrack.api.store import Store
+from localtrack.errors import QuotaExceededError
+from localtrack.store import use_meter
+use_meter._HOLDS_S, use_meter._COST_FACTOR = 0.05, 1.0
+run = Store.open(sys.argv[1]).start_run("raced", context=False)
+run.log_metric("loss", 0.0, 0)
+print("ready", flush=True)
+sys.stdin.readline()
+for step in range(10_000):
+    try:
+        run.log_metric("loss", 1.0, step)
+    except QuotaExceededError:
+        print("refused", flush=True)
+        break
+    time.sleep(0.001)
+run.end()
+"""
+
+
+def test_two_processes_keep_a_limit_of_their_experiment_about(store: Store, tmp_path: Path) -> None:
+    limit = 2_000
+    store.set_quota({"experiment.metric_steps": limit}, action="refuse")
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACES_OF_RUNS, str(tmp_path / "store")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    assert [racer.communicate("go\n", timeout=120)[0] for racer in racers] == ["refused\n"] * 2
+    total = sum(points(store, row.info.run_id) for row in store.search_runs())
+    assert limit <= total < 1.6 * limit, "each knows of the other what was measured a moment ago"
+
+
 def test_threads_and_forked_children_count_together(store: Store) -> None:
     store.set_quota({"run.metric_steps": 300}, action="refuse")
     run = store.start_run(context=False)
@@ -348,3 +393,285 @@ def test_far_from_the_limit_points_take_the_short_way(store: Store) -> None:
     for step in range(20_000):
         run.log_metric("a", 1.0, step)
     assert calls <= 5
+
+
+def start(store: Store, experiment: str = "a") -> ActiveRun:
+    return store.start_run(experiment, context=False)
+
+
+def test_every_action_that_a_limit_can_have_can_be_set(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        for kind in LIMITS.values():
+            for action in ("warn", "refuse", "thin"):
+                if action in kind.actions:
+                    store.set_quota({kind.name: 10**15}, action=action)
+                    assert store.get_quota()[kind.name] == (10**15, action)
+                else:
+                    with pytest.raises(InvalidInputError, match=f"{kind.name} cannot have the action '{action}'"):
+                        store.set_quota({kind.name: 1}, action=action)
+        assert {kind.name for kind in LIMITS.values() if "thin" in kind.actions} == {
+            f"{level}.metric_steps" for level in ("run", "experiment", "store")
+        }
+
+
+@pytest.mark.parametrize("level", ["experiment", "store"])
+def test_points_of_an_experiment_and_of_a_store_are_refused_at_the_limit(store: Store, level: str) -> None:
+    with start(store) as run:
+        for step in range(40):
+            run.log_metric("a", 1.0, step)
+    other = start(store, "b")
+    other.log_metrics({"a": 1.0, "b": 2.0})
+    there = 40 if level == "experiment" else 42
+    store.set_quota({f"{level}.metric_steps": there + 300}, action="refuse")
+    with anew(store) as again:
+        one, two = start(again), start(again)
+        for step in range(100):
+            one.log_metric("a", 1.0, step)
+            two.log_metrics({"a": 1.0, "b": 1.0}, step)
+        for call in (lambda: one.log_metric("a", 1.0, 100), lambda: two.log_metrics({"a": 1.0, "b": 1.0}, 100)):
+            with pytest.raises(QuotaExceededError) as caught:
+                call()
+            assert f"{there + 300} of the {there + 300} that its limit {level}.metric_steps" in str(caught.value)
+        one.log_param("p", 1)
+        one.end()
+        two.end()
+    assert sum(points(store, row.info.run_id) for row in store.search_runs()) == 342 if level == "store" else 344
+    assert store.get_run(one.run_id).info.status == "FINISHED"
+    other.end()
+
+
+@pytest.mark.parametrize("level", ["experiment", "store"])
+def test_points_of_an_experiment_are_thinned(store: Store, level: str, caplog: pytest.LogCaptureFixture) -> None:
+    store.set_quota({f"{level}.metric_steps": 3_000}, action="thin")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            with start(store) as run:
+                for step in range(1_000):
+                    run.log_metric("wave", math.sin(step / 7), step)
+    rows = store.search_runs()
+    assert len(rows) == 4
+    everything = [math.sin(step / 7) for step in range(1_000)]
+    for row in rows:
+        summary = row.metrics["wave"]
+        assert (summary.min, summary.max, summary.step) == (min(everything), max(everything), 999)
+    assert 1_500 <= sum(points(store, row.info.run_id) for row in rows) <= 3_000
+    said = [record.getMessage() for record in caplog.records]
+    assert len([text for text in said if f"half of its limit {level}.metric_steps" in text]) == 3, "once a run"
+
+
+@pytest.mark.parametrize("level", ["run", "experiment", "store"])
+def test_bytes_are_refused(store: Store, level: str, tmp_path: Path) -> None:
+    start(store, "b").end()
+    limit = 200_000
+    store.set_quota({f"{level}.bytes": limit}, action="refuse")
+    run, refused, said = start(store), 0, set[str]()
+    run.log_text("x" * 50_000, "a.txt")
+    for step in range(20_000):
+        try:
+            run.log_metric("a", step / 7, step)
+        except QuotaExceededError as error:
+            said.add(str(error).partition(" its limit ")[2].split()[0])
+            refused += 1
+            if refused == 1:
+                before = files_below(tmp_path / "store/runs")
+                for call in (
+                    lambda: run.log_metrics({"a": 1.0}),
+                    lambda: run.log_param("p", 1),
+                    lambda: run.set_tag("t", 1),
+                    lambda: run.log_text("x", "b.txt"),
+                    lambda: run.log_batch([Metric("a", 1.0, 1, 9)], [Param("p", "1")], []),
+                ):
+                    with pytest.raises(QuotaExceededError):
+                        call()
+                assert files_below(tmp_path / "store/runs") == before, "nothing is half-written"
+            if refused == 20:
+                break
+    assert (refused, said) == (20, {f"{level}.bytes"})
+    folder = Path(store.artifact_uri(run.run_id)).parent if level == "run" else tmp_path / "store"
+    used = sum(map(len, files_below(folder).values()))
+    assert limit <= used <= limit + 20_000, "what other files of the store have grown by is not looked at each time"
+    if level != "run":
+        with pytest.raises(QuotaExceededError, match=f"{level}.bytes"):
+            start(store)
+    run.end()
+    assert store.get_run(run.run_id).info.status == "FINISHED"
+    store.set_quota({f"{level}.bytes": None})
+    start(store).end()
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("level", ["run", "experiment", "store"])
+def test_files_and_artifact_bytes_are_refused(store: Store, level: str, tmp_path: Path) -> None:
+    store.set_quota({f"{level}.artifact_bytes": 10, f"{level}.files": 10**6}, action="refuse")
+    run = start(store)
+    run.log_text("12345", "a.txt")
+    run.log_text("1234567890", "a.txt")  # replaced: no more than that
+    with pytest.raises(QuotaExceededError, match=rf"{level}\.artifact_bytes"):
+        run.log_text("1", "b.txt")
+    (tmp_path / "source.txt").write_text("1")
+    with pytest.raises(QuotaExceededError, match=rf"{level}\.artifact_bytes"):
+        run.log_artifact(tmp_path / "source.txt")
+    assert [file.path for file in store.list_artifacts(run.run_id)] == ["a.txt"]
+    run.end()
+    store.set_quota({f"{level}.artifact_bytes": None})
+    entries = len(list((tmp_path / "store").rglob("*")))
+    more = {"run": 4, "experiment": 6, "store": entries + 8}[level]
+    store.set_quota({f"{level}.files": more}, action="refuse")
+    with anew(store) as again:
+        run = start(again)
+        with pytest.raises(QuotaExceededError, match=rf"{level}\.files"):
+            log_texts(run, 20)
+        run.end()
+        put = len(store.list_artifacts(run.run_id))
+        assert put == 3 if level != "store" else 1 <= put <= 8
+        if level == "run":
+            start(again).end()
+        else:
+            with pytest.raises(QuotaExceededError, match=rf"{level}\.files"):
+                start(again)
+
+
+def log_texts(run: ActiveRun, count: int) -> None:
+    for number in range(count):
+        run.log_text("1", f"{number}.txt")
+
+
+def log_points(run: ActiveRun, key: str, count: int) -> None:
+    for step in range(count):
+        run.log_metric(key, 1.0, step)
+
+
+def anew(store: Store) -> Store:
+    """The store as a process opens it that comes long after the others."""
+    (Path(store.uri) / "index/use.json").unlink(missing_ok=True)
+    return Store.open(store.uri)
+
+
+def test_a_chunk_too_many_is_refused_and_the_run_can_end(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        store._site.log_points_bytes = store._site.chunk_bytes = 2_000
+        store.set_quota({"run.files": 3}, action="refuse")
+        run = start(store)
+        for _ in range(2):
+            with pytest.raises(QuotaExceededError, match=r"run\.files"):
+                log_points(run, "a", 1_000)
+        run.end()
+        assert len(list(Path(store.artifact_uri(run.run_id)).parent.iterdir())) <= 3
+        assert points(store, run.run_id) > 100
+        assert store.check().findings == []
+
+
+@pytest.mark.parametrize("action", ["warn", "refuse"])
+def test_logged_models_and_what_they_hold(store: Store, action: str, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["params", "tags", "metrics"]
+    limits = {f"logged_model.{name}": 2 for name in names}
+    store.set_quota(limits | {"experiment.logged_models": 1, "store.logged_models": 2}, action=action)  # type: ignore[arg-type]
+    experiment_id = store.create_experiment("m")
+    beyond = pytest.raises(QuotaExceededError) if action == "refuse" else contextlib.nullcontext()
+    with caplog.at_level(logging.WARNING):
+        model_id = store.create_logged_model(experiment_id, name="m").model_id
+        store.set_logged_model_tags(model_id, {"a": "1", "b": "2"})
+        store.set_logged_model_tags(model_id, {"a": "3"})
+        store.log_logged_model_params(model_id, {"a": "1", "b": "2"})
+        store.log_logged_model_metrics(model_id, [Metric("a", 1.0, 1, 1), Metric("b", 1.0, 1, 1)])
+        for call in (
+            lambda: store.set_logged_model_tags(model_id, {"a": "4", "c": "1"}),
+            lambda: store.log_logged_model_params(model_id, {"c": "1"}),
+            lambda: store.log_logged_model_metrics(model_id, [Metric("c", 1.0, 1, 1)]),
+            lambda: store.create_logged_model(experiment_id, name="m"),
+        ):
+            with beyond as caught:
+                call()
+            if caught is not None:
+                assert " of the " in str(caught.value)
+        store.create_logged_model("0", name="m")
+        with pytest.raises(QuotaExceededError) if action == "refuse" else contextlib.nullcontext():
+            store.create_logged_model("0", name="m")
+    model = store.get_logged_model(model_id)
+    sizes = (len(model.tags), len(model.params), len(model.metrics))
+    assert sizes == ((2, 2, 2) if action == "refuse" else (3, 3, 3))
+    assert len(caplog.records) == (0 if action == "refuse" else 5)
+
+
+def test_a_tag_too_many_makes_no_experiment(store: Store) -> None:
+    store.set_quota({"experiment.tags": 1}, action="refuse")
+    with pytest.raises(QuotaExceededError, match=r"experiment\.tags"):
+        store.create_experiment("e", tags={"a": "1", "b": "2"})
+    assert store.get_experiment_by_name("e") is None
+    assert store.create_experiment("e", tags={"a": "1"})
+
+
+def test_thinned_points_are_never_refused_at_the_end(tmp_path: Path) -> None:
+    """Keys are looked at when a point comes, not when it is written; and the file that it goes to may be one more."""
+    with Store.open(tmp_path / "store") as store:
+        store._site.log_points_bytes = store._site.chunk_bytes = 2_000
+        store.set_quota({"run.metric_steps": 100}, action="thin")
+        store.set_quota({"run.metric_keys": 1, "run.files": 1}, action="refuse")
+        run = start(store)
+        for step in range(200):
+            run.log_metric("a", float(step), step)
+        for call in (lambda: run.log_metric("b", 1.0), lambda: run.log_metrics({"a": 1.0, "b": 1.0})):
+            with pytest.raises(QuotaExceededError, match=r"run\.metric_keys"):
+                call()
+        with pytest.raises(InvalidInputError):
+            run.log_metric("", 1.0)
+        run.end()
+        (row,) = store.search_runs()
+        assert (row.metrics.keys(), row.metrics["a"].value, row.metrics["a"].min) == ({"a"}, 199.0, 0.0)
+
+
+def test_what_is_held_back_is_written_by_the_next_try_when_the_disk_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set_quota({"run.metric_steps": 100}, action="thin")
+    run = start(store)
+    for step in range(500):
+        run.log_metric("a", float(step), step)
+
+    def fail(points: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run._writer, "_append_points", fail)
+        with pytest.raises(StorageError):
+            run.end()
+    run.end()
+    assert store.search_runs()[0].metrics["a"].value == 499.0
+
+
+def test_a_measurement_is_handed_on_and_renewed_before_anything_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = 0
+
+    def counting(*args: object, **options: object) -> dict[str, Use]:
+        nonlocal measured
+        measured += 1
+        return measure_all(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("localtrack.store.use_meter.measure_all", counting)
+    store.set_quota({"experiment.metric_steps": 100}, action="refuse")
+    with start(store) as run:
+        log_points(run, "a", 60)
+    assert measured == 1
+    with Store.open(store.uri) as other, start(other) as again:
+        assert measured == 1, "handed on; what came since is not known"
+        with pytest.raises(QuotaExceededError, match="100 of the 100"):
+            log_points(again, "b", 101)
+    store.delete_run(run.run_id)
+    with anew(store) as other, start(other) as third:
+        monkeypatch.setattr("localtrack.store.use_meter._AGAIN_S", 0.0)
+        monkeypatch.setattr("localtrack.store.use_meter._AGAIN_FACTOR", 0.0)
+        with pytest.raises(QuotaExceededError, match="160 of the 100"):
+            third.log_metric("b", 1.0)
+        store.delete_run(again.run_id)
+        store.remove_runs([run.run_id, again.run_id])
+        log_points(third, "c", 100)
+        with pytest.raises(QuotaExceededError, match="100 of the 100"):
+            third.log_metric("c", 1.0)
+    (Path(store.uri) / "index/use.json").write_bytes(b'["use",{"version":1}]')
+    with Store.open(store.uri) as other, start(other) as last, pytest.raises(QuotaExceededError):
+        last.log_metric("a", 1.0)

@@ -78,13 +78,17 @@ def _show(session: Session) -> None:
         limits, uri = store.get_quota(), store.uri
     if session.is_json:
         found = [{"name": name, "limit": limit.value, "action": limit.action} for name, limit in limits.items()]
-        write_json({"store": uri, "limits": found})
+        kinds = [
+            {"name": kind.name, "actions": list(kind.actions), "meaning": kind.meaning} for kind in LIMITS.values()
+        ]
+        write_json({"store": uri, "limits": found, "kinds": kinds})
         return
     rows = []
     for kind in LIMITS.values():
         limit = limits.get(kind.name)
-        rows.append([kind.name, str(limit.value) if limit else "-", limit.action if limit else "-", kind.meaning])
-    columns = [Column("LIMIT"), Column("VALUE", is_number=True), Column("ACTION"), Column("OF WHAT")]
+        value, action = (str(limit.value), limit.action) if limit else ("-", "-")
+        rows.append([kind.name, value, action, " ".join(kind.actions), kind.meaning])
+    columns = [Column("LIMIT"), Column("VALUE", is_number=True), Column("ACTION"), Column("CAN"), Column("OF WHAT")]
     write_lines(format_table(columns, rows))
 
 
