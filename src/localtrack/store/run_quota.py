@@ -104,7 +104,7 @@ class RunQuota:
         self._contents = FolderMeter(packs, folder, own_bytes)
         self._meter = meter
         self._told = Use()  # what the meter knows of points and open files of this process
-        self._is_bytes_near = False
+        self._is_bytes_near = True  # until the first look
         self.granted = 0
         """The current writer may come to so many points without a further look."""
         self.thinner: Thinner | None = None
@@ -272,7 +272,7 @@ class RunQuota:
 
     def admit_bytes(self) -> None:
         """Raise `QuotaExceededError` if there are as many bytes as a limit allows."""
-        nearest = self._nearest("bytes")
+        nearest = self._nearest("bytes") if self._is_bytes_near else None
         if nearest is not None and self._contents.grown_bytes >= bytes_slack_of(nearest.limit.value):
             self._contents.look()
             nearest = self._nearest("bytes")
