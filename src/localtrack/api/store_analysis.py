@@ -286,15 +286,16 @@ class AnalysisCalls(SearchCalls):
     def _sql_source(self) -> Source:
         from localtrack.query.sql.source import Source
 
-        source = Source(
+        findings: list[Finding] = []  # apart from the source, which would hold itself and so the index's files open
+        return Source(
             take_snapshot=self.snapshot_runs,
             experiments=lambda: self.list_experiments(ViewType.ALL),
-            models=lambda: [self._models.entity(model) for model in self._models.iterate(source.findings)],
+            models=lambda: [self._models.entity(model) for model in self._models.iterate(findings)],
             run_ids=lambda: self._index.run_ids(),
-            points=lambda run_id, choose: self._chosen_points(run_id, choose, source.findings),
+            points=lambda run_id, choose: self._chosen_points(run_id, choose, findings),
             artifacts=self._all_artifacts,
+            findings=findings,
         )
-        return source
 
     def _chosen_points(self, run_id: str, choose: ChooseKeys, findings: list[Finding]) -> pa.Table | None:
         from localtrack.format.segment_table import concat_points

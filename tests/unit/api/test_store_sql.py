@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from localtrack import Store
 from localtrack.errors import InvalidInputError, StateError, StorageError
 from localtrack.query.index_snapshot import IndexSnapshot
 from localtrack.query.sql.output import write_result
-from localtrack.types import Metric
+from localtrack.types import Dataset, DatasetInput, InputTag, Metric
 
 BASE_MS = 1_790_000_000_000
 KEYS = ("acc", "loss", "ünï/x y")
@@ -103,6 +104,77 @@ def test_the_views_hold_what_was_logged(store: Store) -> None:
     assert list(store.sql("SELECT run_name FROM runs WHERE start_time >= '2026-09-25' ORDER BY 1 LIMIT 1")) == [
         {"run_name": "run 4"}
     ]
+
+
+def test_data_sets_are_told_whole(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        march = Dataset("march", "9a", "local", "march.csv", schema='{"a": "long"}', profile='{"rows": 2}')
+        read = [
+            DatasetInput(march, (InputTag("mlflow.data.context", "training"), InputTag("why", "best"))),
+            DatasetInput(Dataset("april", "b1", "s3", "s3://x/april.csv")),
+        ]
+        with store.start_run("a", run_name="reader", context=False) as run:
+            run.log_inputs(read)
+        rows = store.sql("SELECT * FROM datasets ORDER BY name").to_arrow().to_pylist()
+        assert [{**row, "tags": dict(row["tags"])} for row in rows] == [
+            {
+                "run_id": run.run_id,
+                **d.dataset.to_dictionary(),
+                "context": d.context,
+                "tags": {t.key: t.value for t in d.tags},
+            }
+            for d in reversed(read)
+        ]
+        for condition in (
+            "schema IS NULL",
+            "profile IS NULL AND source_type = 's3'",
+            "context IS NULL",
+            "tags['why'] IS NULL",
+            "cardinality(tags) = 0",
+            "source LIKE 's3:%'",
+            "name = 'april' AND digest IN ('b1', 'b2')",
+        ):
+            assert list(store.sql(f"SELECT name FROM datasets WHERE {condition}")) == [{"name": "april"}], condition
+        found = store.sql(
+            "SELECT run_name, tags['why'] AS why FROM datasets JOIN runs USING (run_id) WHERE digest = '9a'"
+        )
+        assert list(found) == [{"run_name": "reader", "why": "best"}]
+
+
+def test_data_sets_of_which_only_the_name_is_asked_for_take_no_whole_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    rows = IndexSnapshot.rows
+    monkeypatch.setattr(IndexSnapshot, "rows", lambda self, numbers: read.extend(numbers) or rows(self, numbers))
+    with Store.open(tmp_path / "store") as store:
+        for name in ("march", "april"):
+            with store.start_run("a", context=False) as run:
+                run.log_inputs([DatasetInput(Dataset(name, "9", "local", f"{name}.csv"))])
+        assert list(store.sql("SELECT count(*) AS n FROM datasets WHERE name LIKE 'm%'")) == [{"n": 1}]
+        assert not read
+        assert list(store.sql("SELECT source FROM datasets WHERE name = 'march'")) == [{"source": "march.csv"}]
+        assert len(read) == 1
+
+
+def test_what_a_segment_has_of_runs_that_changed_since_is_nobody_elses(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        for number in range(4):
+            with store.start_run("a", run_name=str(number), context=False) as run:
+                run.log_params({"n": number})
+                run.log_metrics({"m": float(number)})
+                run.set_tags({"n": number})
+                run.log_inputs([DatasetInput(Dataset(str(number), "9", "local", "x"))])
+        ids = _ids(store)
+        store.compact()
+        store.set_run_tags(ids[1], {"late": "yes"})  # two rows of the segment count no more
+        shutil.rmtree(next((tmp_path / "store" / "runs").glob(f"*/{ids[0]}")))
+        answer = store.sql(
+            "SELECT run_name, p.value AS p, t.value AS t, m.value AS m, d.name AS d FROM runs "
+            "JOIN params p USING (run_id) JOIN metrics m USING (run_id) JOIN datasets d USING (run_id) "
+            "JOIN (SELECT * FROM tags WHERE key = 'n') t USING (run_id) ORDER BY 1"
+        )
+        assert list(answer) == [{"run_name": n, "p": n, "t": n, "m": float(n), "d": n} for n in "123"]
 
 
 def test_logged_models_and_tags_of_experiments_are_there(tmp_path: Path) -> None:

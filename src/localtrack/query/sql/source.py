@@ -14,7 +14,7 @@ from localtrack.query.snapshot import RunSnapshot
 from localtrack.query.sql.columns import VIEWS
 from localtrack.query.sql.streams import Candidates, Produce, make_stream
 from localtrack.storage.once import once
-from localtrack.types import Experiment, FileInfo, Finding, LoggedModel
+from localtrack.types import DatasetInput, Experiment, FileInfo, Finding, LoggedModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,11 +133,8 @@ def _tall(name: str) -> Callable[[Source], _Parts]:
         schema = schema.set(0, pa.field("run_id", pa.dictionary(pa.int32(), pa.large_string())))
 
         def produce(candidates: Candidates) -> Iterable[pa.Table]:
-            keys = candidates.only_words("key", source.words) if "key" in titles else None
-            table = source.snapshot.table(name, keys=keys)
-            # The ids once, and for each row its place among them: no copy of the texts.
-            ids, rows = one_array(source.snapshot.table("runs"), "run_id"), one_array(table, "row")
-            table = table.append_column("run_id", pa.DictionaryArray.from_arrays(rows, ids))
+            keys = candidates.only_words("key", source.words)
+            table = _with_run_ids(source.snapshot.table(name, keys=keys), source.snapshot)
             if name == "metrics":
                 table = table.rename_columns({"timestamp": "timestamp_ms"})
             yield table.select(titles)
@@ -145,6 +142,69 @@ def _tall(name: str) -> Callable[[Source], _Parts]:
         return schema, [], produce
 
     return make
+
+
+def _with_run_ids(table: pa.Table, snapshot: RunSnapshot) -> pa.Table:
+    """Append the ids of the runs of a tall relation: each once, and for each row its place among them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    runs = snapshot.table("runs")
+    # Not the numbers of the rows themselves: some are of rows that count no more, and that `runs` leaves out.
+    places: Any = pc.index_in(one_array(table, "row"), value_set=one_array(runs, "row"))
+    return table.append_column("run_id", pa.DictionaryArray.from_arrays(places, one_array(runs, "run_id")))
+
+
+def _datasets(source: Source) -> _Parts:
+    import pyarrow as pa
+
+    text: pa.DataType = pa.string()
+    titles = VIEWS["datasets"]
+    types = {name: text if kind == "VARCHAR" else pa.map_(text, text) for name, kind in titles.items()}
+    schema = pa.schema(list(types.items()))
+    known = ("run_id", "name", "digest", "context")
+    others = [name for name in titles if name not in known]
+
+    def produce(candidates: Candidates) -> Iterable[pa.Table]:
+        snapshot = source.snapshot
+        table = _with_run_ids(snapshot.table("datasets"), snapshot)
+        texts: dict[str, Any] = {name: table.column(name).cast(text).to_pylist() for name in known}
+        numbers: Any = table.column("row").to_pylist()
+        places = candidates.select(**texts)
+        is_whole = candidates.wants(others)
+        for start in range(0, len(places), _BATCH_RUNS):
+            chosen = places[start : start + _BATCH_RUNS]
+            values: dict[str, list[Any]] = {name: [texts[name][place] for place in chosen] for name in known}
+            if is_whole:
+                found = _dataset_inputs(snapshot, [numbers[place] for place in chosen])
+                keys = [(numbers[place], texts["name"][place], texts["digest"][place]) for place in chosen]
+                values |= _described([found[key] for key in keys])
+            else:  # nobody looks at them
+                values |= dict.fromkeys(others, [None] * len(chosen)) | {"tags": [{}] * len(chosen)}
+            arrays = [
+                column("string", values[name]) if types[name] is text else _maps("string", values[name])
+                for name in titles
+            ]
+            yield pa.Table.from_arrays(arrays, names=list(titles)).cast(schema)
+
+    return schema, known, produce
+
+
+def _dataset_inputs(snapshot: RunSnapshot, numbers: Sequence[int]) -> dict[tuple[int, str, str], DatasetInput]:
+    """Return what runs say of their data sets, by the number of the run, name and digest."""
+    distinct = list(dict.fromkeys(numbers))
+    return {
+        (number, read.dataset.name, read.dataset.digest): read
+        for number, row in zip(distinct, snapshot.rows(distinct), strict=True)
+        for read in row.datasets
+    }
+
+
+def _described(inputs: Sequence[DatasetInput]) -> dict[str, list[Any]]:
+    """Return those columns of data sets that the index does not hold."""
+    names = ("source_type", "source", "schema", "profile")
+    values: dict[str, list[Any]] = {name: [getattr(read.dataset, name) for read in inputs] for name in names}
+    return values | {"tags": [{tag.key: tag.value for tag in read.tags} for read in inputs]}
 
 
 def _moments(values: Any) -> Any:
@@ -217,7 +277,8 @@ _MAKERS: Final[dict[str, Callable[[Source], Any]]] = {
 }
 
 _STREAMS: Final[dict[str, Callable[[Source], Any]]] = {
-    **{name: _tall(name) for name in ("params", "metrics", "tags", "datasets")},
+    **{name: _tall(name) for name in ("params", "metrics", "tags")},
+    "datasets": _datasets,
     "metric_history": _metric_history,
     "artifacts": _artifacts,
 }

@@ -32,10 +32,14 @@ class Candidates:
         condition: What DuckDB filters by; None for no condition.
         schema: All columns of the view.
         known: Those whose values are known before reading.
+        wanted: Those that the query asks for; by others it may filter.
     """
 
-    def __init__(self, condition: pc.Expression | None, schema: pa.Schema, known: Sequence[str]) -> None:
+    def __init__(
+        self, condition: pc.Expression | None, schema: pa.Schema, known: Sequence[str], wanted: Collection[str]
+    ) -> None:
         self._schema = schema
+        self._wanted = wanted
         self._given = condition
         self._condition = condition
         if condition is not None:
@@ -70,6 +74,11 @@ class Candidates:
         found = list(dict.fromkeys(kept.to_pylist()))
         return None if nothing in found else found
 
+    def wants(self, names: Iterable[str]) -> bool:
+        """Return whether the values of one of these columns are of use."""
+        condition = str(self._given)
+        return any(name in self._wanted or re.search(rf"\b{re.escape(name)}\b", condition) for name in names)
+
     def select(self, **known: Sequence[str]) -> list[int]:
         """Return the places of the candidates, given as columns of equal length, that may fulfil the filter."""
         import pyarrow as pa
@@ -77,13 +86,10 @@ class Candidates:
         count = len(next(iter(known.values())))
         if self._condition is None or not count:
             return list(range(count))
-        nulls = [None] * count
         columns = {
             field.name: column("string", list(known[field.name])).cast(field.type)
             if field.name in known
-            else column("int64", nulls).cast(field.type, safe=False)
-            if not pa.types.is_string(field.type)
-            else column("string", nulls).cast(field.type)
+            else pa.nulls(count, field.type)
             for field in self._schema
         }
         columns["place"] = column("int64", range(count))
@@ -168,7 +174,7 @@ def _stream_class() -> type:
             return _Scan(wanted, self._batches(wanted, filter))
 
         def _batches(self, wanted: pa.Schema, condition: pc.Expression | None) -> Iterator[pa.RecordBatch]:
-            for table in self._produce(Candidates(condition, self._columns, self._known)):
+            for table in self._produce(Candidates(condition, self._columns, self._known, wanted.names)):
                 # DuckDB relies on what it has handed down, and does not test it again.
                 rows = table if condition is None else table.filter(condition)
                 yield from rows.select(wanted.names).cast(wanted).to_batches()
