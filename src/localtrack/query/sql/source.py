@@ -168,7 +168,8 @@ def _datasets(source: Source) -> _Parts:
     def produce(candidates: Candidates) -> Iterable[pa.Table]:
         snapshot = source.snapshot
         table = _with_run_ids(snapshot.table("datasets"), snapshot)
-        texts: dict[str, Any] = {name: table.column(name).cast(text).to_pylist() for name in known}
+        columns: dict[str, Any] = {name: table.column(name).cast(text) for name in known}
+        texts = {name: values.to_pylist() for name, values in columns.items()}
         numbers: Any = table.column("row").to_pylist()
         places = candidates.select(**texts)
         is_whole = candidates.wants(others)
