@@ -27,7 +27,7 @@ LIMITS = {
 
 
 def run(setting: Setting) -> Result:
-    """Measure scalar logging and sets of fifty, with limits and without."""
+    """Measure scalar logging, sets of fifty and tags, with limits and without."""
     import localtrack
 
     result = Result(NAME, SUMMARY)
@@ -35,6 +35,7 @@ def run(setting: Setting) -> Result:
     with ExitStack() as stack:
         scalar: list[Side[Calls]] = []
         sets: list[Side[Calls]] = []
+        tags: list[Side[Calls]] = []
         for name in ("without", "with limits"):
             store = stack.enter_context(localtrack.Store.open(str(setting.folder / name), create=True))
             stack.callback(store.flush)  # else the folder is gone before the library has synced it
@@ -49,9 +50,14 @@ def run(setting: Setting) -> Result:
             def log_set(value: float, step: int, wide: localtrack.ActiveRun = wide) -> None:
                 wide.log_metrics({f"m{number}": value for number in range(50)}, step=step)
 
+            def set_tag(value: float, step: int, ours: localtrack.ActiveRun = ours) -> None:
+                ours.set_tag(f"t{step % 100}", value)
+
             scalar.append(_side(name, log, points))
             sets.append(_side(name, log_set, points[: len(points) // 5]))
-        for what, sides in (("median log_metric", scalar), ("median log_metrics of 50", sets)):
+            tags.append(_side(name, set_tag, points[: len(points) // 5]))
+        for what, sides in (("log_metric", scalar), ("log_metrics of 50", sets), ("set_tag", tags)):
+            what = f"median {what}"
             for side in sides:
                 side.turn()  # the first calls make files and load modules
             turns = run_in_turns(sides, setting.round_count(25))

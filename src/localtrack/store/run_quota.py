@@ -69,6 +69,7 @@ class RunQuota:
         run_id: The run.
         experiment_id: Its experiment.
         limits: Those that are set, by name.
+        is_new: Nobody else can have written to the run yet.
         keys: Metrics that the run has.
         own_bytes: Gives how much its writer has written, ever.
         meter: Knows about the experiment and the store; None where no limit is about what it counts.
@@ -83,6 +84,7 @@ class RunQuota:
         experiment_id: str,
         limits: Limits,
         *,
+        is_new: bool,
         keys: Iterable[str] = (),
         own_bytes: Callable[[], int],
         meter: UseMeter | None,
@@ -107,9 +109,12 @@ class RunQuota:
         self._is_bytes_near = True  # until the first look
         self.granted = 0
         """The current writer may come to so many points without a further look."""
+        self.spare_state = 0
+        """So many params and tags may be set without a further look."""
         self.thinner: Thinner | None = None
+        self._is_new = is_new
         self._take_limits(limits)
-        if self._by_measure.keys() & {"bytes", "files", "artifact_bytes"}:
+        if not is_new and self._by_measure.keys() & {"bytes", "files", "artifact_bytes"}:
             self._contents.look()
 
     def _take_limits(self, limits: Limits) -> None:
@@ -145,13 +150,16 @@ class RunQuota:
         self.tell(points_count)
         self._is_bytes_near = False
         if self._waiting("bytes"):
-            self._contents.look()
+            if not self._is_new:
+                self._contents.look()
             standing = self._nearest("bytes")
             self._is_bytes_near = standing is not None and standing.left < 2 * BETWEEN_LOOKS_BYTES
+            self.spare_state = 0
         if "metric_steps" not in self._by_measure:
-            self.granted = MAX_INT64
+            self._is_new, self.granted = False, MAX_INT64
             return self._is_bytes_near
         standing = self._nearest_in_points(points_count)
+        self._is_new = False
         if self.thinner is not None or standing.limit.value <= BETWEEN_LOOKS_COUNT:
             return True
         spare = standing.left - BETWEEN_LOOKS_COUNT
@@ -203,7 +211,7 @@ class RunQuota:
         return min(self._standings(measure), key=_left, default=None)
 
     def _nearest_in_points(self, points_count: int) -> _Standing:
-        if "run.metric_steps" in self._limits:
+        if "run.metric_steps" in self._limits and not self._is_new:
             self._others_count = self._others.count(self._own_writers)
         self.tell(points_count)
         of_run, names = self._own_before + points_count + self._others_count, self._by_measure["metric_steps"]
@@ -269,6 +277,9 @@ class RunQuota:
         if new_tags:
             self._admit("tags", tags, new_tags)
         self.admit_bytes()
+        counts = (("run.params", params + new_params), ("run.tags", tags + new_tags))
+        spares = [self._limits[name].value - count for name, count in counts if name in self._limits]
+        self.spare_state = 0 if self._is_bytes_near else min(spares, default=MAX_INT64)
 
     def admit_bytes(self) -> None:
         """Raise `QuotaExceededError` if there are as many bytes as a limit allows."""

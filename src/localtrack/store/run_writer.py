@@ -266,13 +266,16 @@ class RunWriter(StateWriter):
             InvalidInputError: A param has another value already; nothing was written.
         """
         with self._lock:
-            params = self._new_params(params)
-            if self.quota is not None:
-                new_tags = len({key for key, value in tags.items() if value is not None} - self.tags.keys())
-                self.quota.admit_state(len(self.params), len(params), len(self.tags), new_tags)
-                self.quota.admit_keys(point[0] for point in points)
-                if points and not self._admit(points):
-                    points = ()
+            params, quota = self._new_params(params), self.quota
+            if quota is not None:
+                quota.spare_state -= len(params) + len(tags)
+                if quota.spare_state < 0:
+                    new_tags = len({key for key, value in tags.items() if value is not None} - self.tags.keys())
+                    quota.admit_state(len(self.params), len(params), len(self.tags), new_tags)
+                if points:
+                    quota.admit_keys(point[0] for point in points)
+                    if not self._admit(points):
+                        points = ()
             state = [[kind, items] for kind, items in (("param", params), ("tag", tags)) if items]
             if points and state and self._prepared_target()[0] is self._log:
                 self._append_batch(points, params, tags)

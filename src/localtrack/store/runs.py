@@ -164,6 +164,7 @@ class Runs:
                 writer.run_id,
                 writer.experiment.experiment_id,
                 limits,
+                is_new=reading is None,
                 keys=keys,
                 own_bytes=lambda: writer.written_bytes,
                 meter=meter,
