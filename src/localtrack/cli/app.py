@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from localtrack.cli.commands.artifacts import artifacts
 from localtrack.cli.commands.check import check
 from localtrack.cli.commands.compact import compact
 from localtrack.cli.commands.compare import compare
@@ -96,6 +97,7 @@ for command in (
     init,
     runs,
     show,
+    artifacts,
     history,
     compare,
     sql,

@@ -21,6 +21,7 @@ FIELDS: Final[dict[str, str]] = {
         "model_inputs, model_outputs"
     ),
     "show": "the fields of runs, and artifacts, findings",
+    "artifacts": "path, is_dir, size_bytes",
     "history": "key, step, timestamp_ms, value",
     "compare": "baseline, compared_runs, differing_params, same_params_count, compared_metrics",
     "sql": "the columns of the query",
@@ -68,7 +69,7 @@ FIELDS: Final[dict[str, str]] = {
 """Fields of each command's document, in order."""
 
 LISTS: Final = frozenset(
-    {"runs", "history", "sql", "experiments", "models", "delete", "restore", "end", "drain", "unlock"}
+    {"runs", "artifacts", "history", "sql", "experiments", "models", "delete", "restore", "end", "drain", "unlock"}
 )
 """Commands that print one document a line."""
 
@@ -95,6 +96,7 @@ PARTS: Final[dict[str, str]] = {
     "compared_runs[]": "run_id, run_name, experiment_id, status",
     "differing_params[]": "key, values (by run id)",
     "compared_metrics[]": "key, direction, values (by run id), deltas (by run id), best (run ids)",
+    "artifacts --to": "path (of the copy)",
     "experiments PATH": "first folder, experiments_count for each folder in it; then the experiments",
     "history --with": "step, elapsed_ms or timestamp_ms; then a field for each run id",
     "variables[]": "name, twin, source, value, counts, meaning",

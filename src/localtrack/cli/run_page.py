@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from localtrack.cli.run_columns import format_status
@@ -44,11 +44,14 @@ def run_page(
     yield from _links(report.row, width)
     if artifacts:
         yield from ("", "Artifacts")
-        columns = [Column("PATH", can_be_cut=True), Column("SIZE", is_number=True)]
-        rows = [
-            [file.path + "/" * file.is_dir, "" if file.is_dir else format_bytes(file.file_size)] for file in artifacts
-        ]
-        yield from format_table(columns, rows, width=width, indent=_INDENT)
+        yield from artifact_table(artifacts, width=width, indent=_INDENT)
+
+
+def artifact_table(artifacts: Iterable[FileInfo], *, width: int | None, indent: str = "") -> list[str]:
+    """Return artifacts and their sizes as lines; see `format_table`."""
+    columns = [Column("PATH", can_be_cut=True), Column("SIZE", is_number=True)]
+    rows = [[file.path + "/" * file.is_dir, "" if file.is_dir else format_bytes(file.file_size)] for file in artifacts]
+    return format_table(columns, rows, width=width, indent=indent)
 
 
 def _facts(report: RunReport, *, experiment_name: str, now_ms: int) -> Iterator[str]:

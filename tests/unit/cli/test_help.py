@@ -108,6 +108,7 @@ def test_the_fields_named_for_filters_are_those_there_are() -> None:
         ["init"],
         ["runs"],
         ["show", "GOOD"],
+        ["artifacts", "GOOD"],
         ["history", "GOOD"],
         ["compare", "GOOD", "DEAD"],
         ["sql", 'SELECT 1 AS "the columns of the query"'],

@@ -190,6 +190,45 @@ def test_show_lists_so_many_artifacts_and_says_that_there_are_more(place: Place,
     assert len(invoke("show", run.run_id, "--json", "--store", place.path).document["artifacts"]) == 101
 
 
+@pytest.mark.parametrize(
+    ("path", "lines"),
+    [
+        ([], ["PATH             SIZE", "notes/", "notes/hello.txt   5 B"]),
+        (["notes"], ["PATH             SIZE", "notes/hello.txt   5 B"]),
+        (["notes/"], ["PATH             SIZE", "notes/hello.txt   5 B"]),
+        (["notes/hello.txt"], ["PATH             SIZE", "notes/hello.txt   5 B"]),
+    ],
+)
+def test_artifacts_are_listed(first_place: Place, invoke: Invoke, path: list[str], lines: list[str]) -> None:
+    answer = invoke("artifacts", first_place.ids.good[:12], *path, "--store", first_place.path)
+    assert [line.rstrip() for line in answer.stdout.splitlines()] == lines
+
+
+@pytest.mark.parametrize(("path", "copied"), [([], ""), (["notes"], "notes"), (["notes/hello.txt"], "notes/hello.txt")])
+def test_artifacts_are_copied(first_place: Place, invoke: Invoke, tmp_path: Path, path: list[str], copied: str) -> None:
+    to = tmp_path / "new" / "folder"
+    answer = invoke("artifacts", first_place.ids.good, *path, "--to", to, "--store", first_place.path)
+    assert answer.stderr == f"Copied to {to / copied}.\n"
+    assert (to / "notes" / "hello.txt").read_text() == "hello"
+    again = invoke("artifacts", first_place.ids.good, *path, "--to", to, "--store", first_place.path, "--json")
+    assert again.document == {"path": str(to / copied)}
+
+
+@pytest.mark.parametrize("more", [[], ["--to", "copies"]])
+@pytest.mark.parametrize("path", ["nothing", "notes/nothing", "nothing/at/all"])
+def test_an_artifact_that_is_not_there(first_place: Place, invoke: Invoke, path: str, more: list[str]) -> None:
+    answer = invoke("artifacts", first_place.ids.good, path, *more, "--store", first_place.path)
+    assert answer.exit_code == 3
+    assert "no artifact" in answer.stderr
+    assert not Path("copies").exists()
+
+
+def test_a_run_without_artifacts(first_place: Place, invoke: Invoke) -> None:
+    answer = invoke("artifacts", first_place.ids.nasty, "--store", first_place.path)
+    assert (answer.exit_code, answer.stdout) == (0, "")
+    assert answer.stderr == f"Run {first_place.ids.nasty} has no artifacts.\n"
+
+
 def test_history_prints_the_points_in_order(first_place: Place, invoke: Invoke) -> None:
     answer = invoke("history", first_place.ids.good, "loss", "--store", first_place.path)
     cells = [line.split() for line in answer.stdout.splitlines()]
