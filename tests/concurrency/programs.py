@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.crash.deeds import make, open_store, plan_call
+from tests.crash.deeds import log_and_end, make, open_store, plan_call
 from tests.crash.faults import Fault, Operations
 
 from localtrack.errors import LocaltrackError
@@ -25,13 +25,7 @@ def start_together(root: str, ready: str, go: str, said: str, prefix: str, calls
     while not os.path.exists(go):
         time.sleep(0.002)
     store = open_store(root, spool="")
-    run = store.start_run("the same", context=False)
-    os.write(out, f"s {run.run_id}\n".encode())
-    for number in range(calls_count):
-        make(run, plan_call(number, prefix))
-        os.write(out, b"c\n")
-    run.end()
-    os.write(out, b"e\n")
+    log_and_end(store.start_run("the same", context=False), prefix, out, calls_count)
     store.close()
 
 
@@ -98,13 +92,7 @@ def log_on_host(root: str, said: str, prefix: str, calls_count: int, host: str, 
     process.this_process = lambda: process._identity(os.getpid())
     out = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     store = open_store(root, 4_000, durability=durability, spool="")
-    run = store.start_run("of all hosts", context=False)
-    os.write(out, f"s {run.run_id}\n".encode())
-    for number in range(calls_count):
-        make(run, plan_call(number, prefix))
-        os.write(out, b"c\n")
-    run.end()
-    os.write(out, b"e\n")
+    log_and_end(store.start_run("of all hosts", context=False), prefix, out, calls_count)
     store.flush()
     store.close()
 

@@ -107,6 +107,16 @@ def work(
         os.write(out, b"e\n")
 
 
+def log_and_end(run: ActiveRun, prefix: str, out: int, calls_count: int) -> None:
+    """Make so many calls and end the run, saying so to a file after each."""
+    os.write(out, f"s {run.run_id}\n".encode())
+    for number in range(calls_count):
+        make(run, plan_call(number, prefix))
+        os.write(out, b"c\n")
+    run.end()
+    os.write(out, b"e\n")
+
+
 def go_on(
     root: str, run_ids: list[str], prefix: str, said: str, calls_count: int, small_bytes: int | None = None
 ) -> None:
@@ -114,13 +124,7 @@ def go_on(
     out = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     store = open_store(root, small_bytes)
     for run_id in run_ids:
-        run = store.start_run(run_id=run_id, context=False)
-        os.write(out, f"s {run.run_id}\n".encode())
-        for number in range(calls_count):
-            make(run, plan_call(number, prefix))
-            os.write(out, b"c\n")
-        run.end()
-        os.write(out, b"e\n")
+        log_and_end(store.start_run(run_id=run_id, context=False), prefix, out, calls_count)
     store.seal()
     found = {
         row.info.run_id for row in store.search_runs(filter_string="attributes.status = 'FINISHED'", max_results=None)

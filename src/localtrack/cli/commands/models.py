@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from localtrack.cli.documents import model_document
+from localtrack.cli.lists import list_options
 from localtrack.cli.lookup import find_experiment
 from localtrack.cli.output import terminal_width, write_findings, write_json_lines, write_lines, write_note
 from localtrack.cli.session import Session, general_options, pass_session
@@ -18,30 +19,7 @@ from localtrack.types import LoggedModel
 
 @click.command
 @click.argument("filter_string", metavar="[FILTER]", default="")
-@click.option(
-    "-e",
-    "--experiment",
-    "experiments",
-    multiple=True,
-    metavar="NAME",
-    help="Only models of this experiment (name or id); can be repeated.",
-)
-@click.option(
-    "-o",
-    "--order-by",
-    multiple=True,
-    metavar="KEY",
-    help="Such as `metrics.acc DESC` or `name`; can be repeated.  [default: latest first]",
-)
-@click.option(
-    "-n",
-    "--max",
-    "max_results",
-    type=click.IntRange(1, 50_000),
-    default=50,
-    show_default=True,
-    help="Show at most so many models.",
-)
+@list_options("models", order_examples=("metrics.acc DESC", "name"))
 @general_options
 @pass_session
 def models(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from localtrack.cli.documents import run_document
+from localtrack.cli.lists import list_options
 from localtrack.cli.lookup import find_experiment
 from localtrack.cli.output import terminal_width, write_findings, write_json_lines, write_lines, write_note
 from localtrack.cli.run_columns import choose_columns, parse_column, run_table, shortest_id_chars
@@ -22,30 +23,7 @@ if TYPE_CHECKING:
 
 @click.command
 @click.argument("filter_string", metavar="[FILTER]", default="")
-@click.option(
-    "-e",
-    "--experiment",
-    "experiments",
-    multiple=True,
-    metavar="NAME",
-    help="Only runs of this experiment (name or id); can be repeated.",
-)
-@click.option(
-    "-o",
-    "--order-by",
-    multiple=True,
-    metavar="KEY",
-    help="Such as `metrics.loss` or `start_time DESC`; can be repeated.  [default: latest first]",
-)
-@click.option(
-    "-n",
-    "--max",
-    "max_results",
-    type=click.IntRange(1, 50_000),
-    default=50,
-    show_default=True,
-    help="Show at most so many runs.",
-)
+@list_options("runs", order_examples=("metrics.loss", "start_time DESC"))
 @click.option(
     "-c",
     "--column",
