@@ -129,9 +129,17 @@ def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, f
 
 
 def compare_store(
-    url: str, store: Store, *, prefix: str = "", run_ids: set[str] | None = None, refused_tags: tuple[str, ...] = ()
+    url: str,
+    store: Store,
+    *,
+    prefix: str = "",
+    run_ids: set[str] | None = None,
+    refused_tags: tuple[str, ...] = (),
+    param_chars: int = 6000,
+    tag_chars: int = 8000,
 ) -> list[str]:
     """Return every difference between the living runs of a store and those of the remote."""
+    limits = (refused_tags, param_chars, tag_chars)
     differences: list[str] = []
     local = list(store.search_runs(max_results=None, run_view_type=ViewType.ACTIVE_ONLY))
     if run_ids is not None:
@@ -150,14 +158,15 @@ def compare_store(
         differences += [f"{run_id}: on the remote, not in the store" for run_id in set(counts) - wanted]
     for row in local:
         if row.info.run_id in there:
-            differences += [
-                f"{row.info.run_id}: {problem}" for problem in _compare_run(url, store, row, there, refused_tags)
-            ]
+            differences += [f"{row.info.run_id}: {problem}" for problem in _compare_run(url, store, row, there, limits)]
     return differences
 
 
-def _compare_run(url: str, store: Store, row: Any, there: dict[str, Any], refused_tags: tuple[str, ...]) -> list[str]:
+def _compare_run(
+    url: str, store: Store, row: Any, there: dict[str, Any], limits: tuple[tuple[str, ...], int, int]
+) -> list[str]:
     problems: list[str] = []
+    refused_tags, param_chars, tag_chars = limits
     remote = there[row.info.run_id]
     info, data = remote["info"], remote["data"]
     for name, here, value in (
@@ -165,12 +174,12 @@ def _compare_run(url: str, store: Store, row: Any, there: dict[str, Any], refuse
         ("start", row.info.start_time, int(info["start_time"])),
         ("end", row.info.end_time, int(info["end_time"]) if info.get("end_time") else None),
         ("name", row.info.run_name[:250], info.get("run_name")),
-        ("params", dict(row.params), _rows(data.get("params", []))),
+        ("params", {k: v[:param_chars] for k, v in row.params.items()}, _rows(data.get("params", []))),
     ):
         if here != value:
             problems.append(f"{name}: {here!r} here, {value!r} there")
     tags = {k: v for k, v in _rows(data.get("tags", [])).items() if k not in refused_tags}
-    wanted = {k: v for k, v in row.tags.items() if k not in refused_tags}
+    wanted = {k: v[:tag_chars] for k, v in row.tags.items() if k not in refused_tags}
     wanted["mlflow.runName"] = wanted["mlflow.runName"][:250]
     parent = wanted.pop("mlflow.parentRunId", None)
     if parent in there:

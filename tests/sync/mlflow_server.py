@@ -1,8 +1,4 @@
-"""A real `mlflow server` on the loopback interface, on SQLite, in a process of its own.
-
-The environment variable TEST_MLFLOW_PYTHON names the interpreter of another environment, to push to its version of
-MLflow instead of the installed one.
-"""
+"""A real `mlflow server` on the loopback interface, on SQLite, in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,21 +10,31 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def serve_mlflow(folder: Path, *options: str) -> Iterator[str]:
-    """Start a server and yield its URL; end it afterwards."""
+def serve_mlflow(folder: Path, *options: str, python: str = sys.executable) -> Iterator[str]:
+    """Start a server of the environment of an interpreter and yield its URL; end it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    python = os.environ.get("TEST_MLFLOW_PYTHON", sys.executable)
-    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # The script of its environment, which starts others of it: MLflow 1 is no `python -m mlflow`.
+    command = [
+        str(Path(python).with_name("mlflow")),
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", *options]
     environment = {
         **os.environ,
+        "PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -42,7 +48,8 @@ def serve_mlflow(folder: Path, *options: str) -> Iterator[str]:
             _wait_until_up(process, port, folder / "server.log")
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, 15)
+            with suppress(ProcessLookupError):  # it did not start
+                os.killpg(process.pid, 15)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

@@ -45,6 +45,8 @@ class StandIn:
 
     def __call__(self, request: Request) -> Answer:
         parts = urlsplit(request.path)
+        if parts.path == "/version":
+            return Answer(200, b"3.17.2", (("Content-Type", "text/html"),))
         query = parse_qs(parts.query)
         _, is_artifact, path = parts.path.partition("/mlflow-artifacts/artifacts/")
         if is_artifact:

@@ -48,7 +48,7 @@ def test_what_fails_is_told_and_ends_with_the_code_of_sync(tmp_path: Path) -> No
     make_store(tmp_path / "store").close()
     stand_in = StandIn()
     with Front(stand_in) as front:
-        front.faults = dict.fromkeys(range(12, 1000), "refuse")
+        front.faults = dict.fromkeys(range(13, 1000), "refuse")
         answer = invoke("--to", front.url, "--store", tmp_path / "store")
     assert answer.exit_code == 11
     assert "Error: " in answer.stderr

@@ -77,7 +77,8 @@ def push_artifacts(
         require_going()
         record = records.get(file.path, {})
         recorded = str(record["sha256"]) if record.get("bytes") == file.size else ""
-        is_there = there.get(file.path, -1) == file.size
+        # Servers before MLflow 3 leave out sizes of 0.
+        is_there = there.get(file.path, -1) in (file.size, None)
         if is_there and recorded and known.get(file.path) == [file.size, recorded]:
             outcome.known[file.path] = [file.size, recorded]
             continue

@@ -76,7 +76,7 @@ def _expect(context: PushContext, local: LocalRun) -> SentRun | None:
     reading, signature = found
     is_dead = context.source.is_dead(reading, context.options)
     has_ended = is_dead or reading.state.status in TERMINAL_STATUSES
-    history = RunHistory(reading, context.options.thinning, has_ended=has_ended)
+    history = RunHistory(reading, context.options.thinning, context.limits, has_ended=has_ended)
     if has_ended:
         history.count()
     translation = translate_run(
@@ -95,7 +95,7 @@ def _expect(context: PushContext, local: LocalRun) -> SentRun | None:
         signature=signature,
         positions={},
         counts=dict(history.counts),
-        last=last_points(reading) if context.options.thinning.is_off or has_ended else {},
+        last=last_points(reading, context.limits) if context.options.thinning.is_off or has_ended else {},
         is_new=True,  # read by search, which finds doubled ones
     )
 

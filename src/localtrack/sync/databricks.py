@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from localtrack.errors import ErrorCode, InvalidInputError, MissingPackageError, RefusedError
 from localtrack.sync.environment import DatabricksSettings, databricks_settings
 from localtrack.sync.http import Connection, Http
-from localtrack.sync.limits import DATABRICKS
+from localtrack.sync.limits import DATABRICKS, Limits
 from localtrack.sync.target import Target, target_key
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class DatabricksTarget(Target):
         folder = posixpath.dirname(name)
         if folder not in ("", "/", "/Shared", "/Users"):
             http.post("/api/2.0/workspace/mkdirs", {"path": folder})
+
+    def ask_limits(self, http: Http) -> Limits:
+        """Return what workspaces take."""
+        return self.limits
 
     def identify(self, http: Http) -> str:
         """Return the user or service principal that the workspace takes this for."""

@@ -28,7 +28,7 @@ def push_entities(context: PushContext, state: RunState, remote_id: str, remote:
     """
     if not (state.datasets or state.model_inputs or state.model_outputs):
         return
-    if remote is not None and state.model_outputs and "outputs" not in remote:
+    if context.limits.has_models and remote is not None and state.model_outputs and "outputs" not in remote:
         # It may come from a search, which leaves outputs out on servers of MLflow 3.1.
         remote = context.tracking.get_run(remote_id)
     patience = context.tracking.http.patience
@@ -63,7 +63,8 @@ def _missing(
     sets_there = {(row["dataset"]["name"], row["dataset"]["digest"]) for row in there.get("dataset_inputs", [])}
     inputs_there = {row["model_id"] for row in there.get("model_inputs", [])}
     outputs_there = {row["model_id"] for row in shown.get("outputs", {}).get("model_outputs", [])}
-    datasets = [_dataset_input(payload) for key, payload in state.datasets.items() if key not in sets_there]
+    wanted = state.datasets if context.limits.has_datasets else {}
+    datasets = [_dataset_input(payload) for key, payload in wanted.items() if key not in sets_there]
     inputs = [{"model_id": remote_id} for model in state.model_inputs if (remote_id := context.model_ids.get(model))]
     # A target keeps one step of a model that a run made: the first.
     steps: dict[str, int] = {}

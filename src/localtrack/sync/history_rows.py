@@ -11,6 +11,7 @@ from localtrack.store.point_blocks import PointBlock, iter_point_blocks
 from localtrack.store.run_reading import RunReading
 from localtrack.sync.batches import SentPoint
 from localtrack.sync.distinct import Distinct, column_values, to_target_value, with_target_values
+from localtrack.sync.limits import Limits
 from localtrack.sync.options import Thinning
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ class RunHistory:
     Args:
         reading: The run.
         thinning: Which points are left out.
+        limits: Of the target: which metrics are left out.
         has_ended: Keep the last, the least and the greatest point of each metric, too: they are final.
     """
 
-    def __init__(self, reading: RunReading, thinning: Thinning, *, has_ended: bool) -> None:
+    def __init__(self, reading: RunReading, thinning: Thinning, limits: Limits, *, has_ended: bool) -> None:
         self.reading = reading
         self._thinning = thinning
+        self._limits = limits
+        self._refused_keys = [key for key in reading.folds if not limits.takes_key(key)]
         self._has_ended = has_ended
         self._folds: Mapping[str, MetricFold] = {} if thinning.is_off else reading.folds
         self._acked: Mapping[str, int] = {}
@@ -67,7 +71,7 @@ class RunHistory:
         """Return all points of one metric that the target should have."""
         from localtrack.format.segment_table import concat_points
 
-        one = RunHistory(self.reading, self._thinning, has_ended=self._has_ended)
+        one = RunHistory(self.reading, self._thinning, self._limits, has_ended=self._has_ended)
         return concat_points(block.table for _, block in one._iter_wanted(key))
 
     def _iter_blocks(self, key: str | None) -> Iterator[tuple[bool, PointBlock]]:
@@ -80,7 +84,7 @@ class RunHistory:
         """Yield blocks without what the target should not have, and whether they come after what it received."""
         for is_new, block in self._iter_blocks(key):
             self._position = is_new, block.writer, block.first
-            table = self._distinct.take(with_target_values(block.table))
+            table = self._distinct.take(with_target_values(self._without_refused(block.table)))
             if not self._thinning.is_off:
                 table = self._thin(table)
             for name, count in _count_keys(table).items():
@@ -92,6 +96,15 @@ class RunHistory:
             if (is_new, block.writer, block.first) >= self._position:
                 return
             yield with_target_values(block.table)
+
+    def _without_refused(self, table: pa.Table) -> pa.Table:
+        if not self._refused_keys:
+            return table
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        is_refused = pc.is_in(table.column("key").cast(pa.string()), pa.array(self._refused_keys, pa.string()))
+        return table.filter(pc.invert(is_refused))
 
     def _thin(self, table: pa.Table) -> pa.Table:
         kept: list[int] = []

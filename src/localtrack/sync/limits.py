@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from localtrack.format.quota import LIMITS
@@ -30,6 +30,15 @@ class Limits:
     """Run tags that the target sets itself."""
     requests_per_s: dict[str, float] = field(default_factory=dict)
     """Per kind of request (`search`, `batch`, `other`) how many a second are sent at most."""
+    takes_colons: bool = True
+    """In the keys of metrics, params and tags."""
+    has_datasets: bool = True
+    has_models: bool = True
+    """Logged models, and which of them a run read or made."""
+
+    def takes_key(self, key: str) -> bool:
+        """Return whether a metric, param or tag can have that key."""
+        return self.takes_colons or ":" not in key
 
     def find_breaches(self, counts: Mapping[str, int], *, owner: str = "It") -> list[str]:
         """Return a sentence for each quota that is exceeded.
@@ -47,6 +56,27 @@ class Limits:
 
 MLFLOW: Final = Limits(quotas={item.name: item.value for item in PRESETS["mlflow-oss"]})
 """Source: `mlflow/utils/validation.py` and `mlflow/store/tracking/dbmodels/models.py` of MLflow 3.17."""
+
+
+def limits_of_mlflow(version: tuple[int, int] | None) -> Limits:
+    """Return what an MLflow server takes.
+
+    Args:
+        version: Of the server; None where it is not known: what servers of today take.
+
+    Source: `mlflow/utils/validation.py` of MLflow 1.30, 2.0, 2.7, 2.8, 2.9, 2.12, 2.15, 2.16, 2.17, 2.22 and 3.1.
+    """
+    if version is None:
+        return MLFLOW
+    return replace(
+        MLFLOW,
+        param_value_chars=MLFLOW.param_value_chars if version >= (2, 8) else 500,
+        tag_value_chars=MLFLOW.tag_value_chars if version >= (2, 17) else 5000,
+        takes_colons=version >= (2, 16),
+        has_datasets=version >= (2, 4),
+        has_models=version >= (3, 0),
+    )
+
 
 DATABRICKS: Final = Limits(
     quotas={item.name: item.value for item in PRESETS["databricks"]},

@@ -12,7 +12,7 @@ from localtrack.sync.ledger import LedgerState, RunEntry
 from localtrack.sync.limits import Limits
 from localtrack.sync.options import PushOptions
 from localtrack.sync.source import LocalRun
-from localtrack.sync.translation import Loss, translate_run
+from localtrack.sync.translation import Loss, refused_key, translate_run
 
 _POINT_BYTES: Final = 80
 """Of a point in a request, its key left out."""
@@ -150,6 +150,10 @@ def plan_push(
                 plan.operations.append(DeleteRun(run, remote_ids[run.run_id]))
         else:
             plan.skipped["deleted"] = plan.skipped.get("deleted", 0) + 1
+    if models and not limits.has_models:
+        what = f"{len(models)} logged models stay here: the target is of a version that has none."
+        plan.losses.append(Loss("", "refused", what))
+        models = ()
     used = {run.experiment_id for run in living} | {model.experiment_id for model in models}
     plan.operations += [experiment for experiment in experiments if experiment.experiment_id in used]
     known = remote_ids | {run.run_id: "" for run in living}
@@ -191,6 +195,7 @@ def _foresee(run: LocalRun, points_count: int, limits: Limits) -> list[Loss]:
         Loss(run.run_id, "clamped", f"Metric {key!r} has infinite values; the target keeps {GREATEST!r} for infinity.")
         for key in run.infinite_keys
     ]
+    losses += [refused_key(run.run_id, "metric", key) for key in run.colon_keys if not limits.takes_key(key)]
     losses += [
         Loss(
             run.run_id, "refused", f"The artifact {path!r} is larger than the target takes ({limits.file_bytes} bytes)."

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
-from localtrack.format.layout import model_folder
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
 from localtrack.sync.checking import check_runs
+from localtrack.sync.choice import Choice
 from localtrack.sync.context import PushContext
 from localtrack.sync.experiment_push import ensure_experiment, experiment_tags
-from localtrack.sync.http import Http
+from localtrack.sync.http import Http, Patience
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
 from localtrack.sync.model_push import push_model
@@ -27,17 +27,18 @@ from localtrack.sync.plan import DeleteRun, EnsureExperiment, Plan, SendModel, S
 from localtrack.sync.remote_runs import choose_remote
 from localtrack.sync.report import PushProgress, PushReport, RunOutcome, encode_report
 from localtrack.sync.run_push import RunPush, SentRun
-from localtrack.sync.source import LocalRun, Source, state_digest
+from localtrack.sync.source import Source, state_digest
 from localtrack.sync.target import Target
 from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
 from localtrack.sync.verify import compare_runs, read_remote_runs, search_by_ids
-from localtrack.types import TERMINAL_STATUSES
 
 _CLAIM_COUNT: Final = 100
 """So many runs are claimed with one sync to the disk."""
 _VERIFY_COUNT: Final = 200
 """So many runs are verified together."""
+_GLANCE_S: Final = 5.0
+"""How long a dry run waits for the target."""
 
 Progress = Callable[["PushProgress"], None]
 
@@ -64,11 +65,19 @@ class Push:
         self.stop = threading.Event()
         """Set it, from any thread, and the push ends after the requests that are under way."""
         self._progress = progress
+        self._limits = target.limits
 
     def dry_run(self) -> tuple[Plan, PushReport]:
         """Return what `run` would do, as far as it can be told without asking the target."""
         ledger = LedgerFile(self.site, self.ledger_key)
-        plan = self._plan(ledger)
+        http = Http(self.target.connection, patience=Patience(tries_count=1, timeout_s=_GLANCE_S), sleep=self._sleep)
+        try:
+            plan = self._plan(ledger, http)
+        except SyncError:
+            self.report.notes.append("The target could not be asked which version it is: what it takes is a guess.")
+            plan = self._plan(ledger)
+        finally:
+            http.close()
         self.report.is_dry_run = True
         self._take_plan(plan)
         return plan, self.report
@@ -83,7 +92,7 @@ class Push:
         ledger = LedgerFile(self.site, self.ledger_key)
         with self._connected() as tracking, ledger.hold():
             ledger.forget(self.options.forgotten)
-            plan = self._plan(ledger)
+            plan = self._plan(ledger, tracking.http)
             self._take_plan(plan)
             try:
                 self._run(plan, ledger, tracking)
@@ -100,7 +109,7 @@ class Push:
         """
         ledger = LedgerFile(self.site, self.ledger_key)
         with self._connected() as tracking:
-            plan = self._plan(ledger, is_whole=True)
+            plan = self._plan(ledger, tracking.http, is_whole=True)
             context = self._context(ledger, tracking)
             for operation in plan.operations:
                 remote = tracking.find_experiment(operation.name) if isinstance(operation, EnsureExperiment) else None
@@ -136,7 +145,7 @@ class Push:
             self.source,
             tracking,
             ledger,
-            self.target.limits,
+            self._limits,
             self.options,
             self.site.document.store_id,
             base_url=self.target.connection.base_url,
@@ -163,26 +172,13 @@ class Push:
     def _remote_name(self, name: str) -> str:
         return self.target.experiment_name(self.options.naming.remote_name(name))
 
-    def _choose_models(self, ledger: LedgerFile) -> list[SendModel]:
-        """Return the logged models of the chosen experiments, or of the chosen runs, of which something may be new."""
-        selection = self.options.selection
-        found: list[SendModel] = []
-        for state in self.source.models.values():
-            is_chosen = selection.experiment_ids is None or state.experiment_id in selection.experiment_ids
-            if selection.run_ids is not None:
-                is_chosen = is_chosen and state.source_run in selection.run_ids
-            if not is_chosen or self.source.edits.is_model_deleted(state.model_id):
-                continue
-            folder = model_folder(state.model_id)
-            signature = self.source.signature(folder)
-            if ledger.state.models.get(state.model_id, {}).get("signature") != signature:
-                metrics_count = len(state.metrics)
-                found.append(SendModel(state.model_id, folder, state.experiment_id, signature, metrics_count))
-        return found
-
-    def _plan(self, ledger: LedgerFile, *, is_whole: bool = False) -> Plan:
-        chosen, unchanged_count = self._choose(ledger, is_whole=is_whole)
-        models = self._choose_models(ledger)
+    def _plan(self, ledger: LedgerFile, http: Http | None = None, *, is_whole: bool = False) -> Plan:
+        """Return what is to be done; the target is asked what it takes, if there is something to do."""
+        choice = Choice(self.source, ledger.state, self.options, max_artifact_bytes=self.target.limits.file_bytes)
+        chosen, unchanged_count = choice.choose_runs(is_whole=is_whole)
+        models = choice.choose_models()
+        if http is not None and (chosen or models):
+            self._limits = self.target.ask_limits(http)
         shown = self.source.experiment_names()
         experiments: dict[str, EnsureExperiment] = {}
         for state in [*(run.state for run in chosen), *(self.source.models[model.model_id] for model in models)]:
@@ -193,55 +189,13 @@ class Push:
         return plan_push(
             chosen,
             ledger.state,
-            self.target.limits,
+            self._limits,
             self.options,
             store_id=self.site.document.store_id,
             experiments=list(experiments.values()),
             models=models,
             unchanged_count=unchanged_count,
         )
-
-    def _choose(self, ledger: LedgerFile, *, is_whole: bool) -> tuple[list[LocalRun], int]:
-        """Return the chosen runs of which something may be new, and how many are as the ledger says."""
-        selection = self.options.selection
-        known = {entry.done["folder"]: entry for entry in ledger.state.runs.values() if entry.done and not is_whole}
-        fingerprint = self._fingerprint
-        chosen: list[LocalRun] = []
-        unchanged_count = 0
-        for folder in self.source.iter_folders():
-            entry = known.get(folder)
-            if entry is not None and (entry.is_claimed or not self._is_as_before(folder, entry, fingerprint)):
-                entry = None
-            run: LocalRun | None = None
-            if entry is None or self._may_have_died(entry):
-                run = self.source.describe(folder, self.options, max_artifact_bytes=self.target.limits.file_bytes)
-            if entry is not None and (run is None or not run.is_dead):
-                done = entry.done
-                unchanged_count += selection.takes(
-                    run_id=done["run"], experiment_id=done["local"], status=done["status"], start_ms=done["start_ms"]
-                )
-            elif run is not None and selection.takes(
-                run_id=run.run_id, experiment_id=run.experiment_id, status=run.status, start_ms=run.start_ms
-            ):
-                chosen.append(run)
-        return chosen, unchanged_count
-
-    @property
-    def _fingerprint(self) -> str:
-        return state_digest(self.options.fingerprint)
-
-    def _is_as_before(self, folder: str, entry: RunEntry, fingerprint: str) -> bool:
-        done = entry.done
-        return bool(
-            done["options"] == fingerprint
-            and done["signature"] == self.source.signature(folder)
-            and done["deleted_here"] == self.source.is_deleted(done["run"], done["local"])
-        )
-
-    def _may_have_died(self, entry: RunEntry) -> bool:
-        """Return whether a run of which no file has changed may have ended since all the same."""
-        is_open = entry.done.get("there", "") not in TERMINAL_STATUSES
-        return self.options.dead_runs == "killed" and bool(is_open)
 
     def _take_plan(self, plan: Plan) -> None:
         self.report.unchanged_count = plan.skipped.get("unchanged", 0)
@@ -450,7 +404,7 @@ class Push:
                 "signature": run.signature,
                 "positions": {writer: list(position) for writer, position in run.positions.items()},
                 "thin": self.options.thinning.fingerprint,
-                "options": self._fingerprint,
+                "options": state_digest(self.options.fingerprint),
                 "status": local.status,
                 "there": translation.status,
                 "start_ms": local.start_ms,

@@ -18,6 +18,7 @@ from localtrack.sync.distinct import Point, to_target_value, value_bits
 from localtrack.sync.entity_push import push_entities
 from localtrack.sync.history_rows import Rows, RunHistory, to_points
 from localtrack.sync.ledger import RunEntry
+from localtrack.sync.limits import MLFLOW, Limits
 from localtrack.sync.model_push import ensure_model
 from localtrack.sync.remote_runs import find_by_tag
 from localtrack.sync.source import LocalRun
@@ -112,7 +113,10 @@ class RunPush:
         params, tags = self._open_state(translation)
         self._links = self._ensure_models(reading)
         history = RunHistory(
-            reading, context.options.thinning, has_ended=reading.state.status in TERMINAL_STATUSES or is_dead
+            reading,
+            context.options.thinning,
+            context.limits,
+            has_ended=reading.state.status in TERMINAL_STATUSES or is_dead,
         )
         for rows in self._open_rows(history, reading, has_ended=translation.has_ended):
             if rows.points:
@@ -144,7 +148,9 @@ class RunPush:
             signature=signature,
             positions=positions,
             counts=self._expected_counts(history),
-            last=last_points(reading) if context.options.thinning.is_off or translation.has_ended else {},
+            last=last_points(reading, context.limits)
+            if context.options.thinning.is_off or translation.has_ended
+            else {},
             artifacts=artifacts,
             points_sent=self.points_sent,
             is_new=self._is_new,
@@ -398,6 +404,8 @@ class RunPush:
         """
         context, state = self.context, reading.state
         links: dict[Any, dict[str, str]] = {}
+        if not context.limits.has_models:
+            return links
         if not (context.source.models and (state.model_inputs or self.local.run_id in context.source.models_of_runs)):
             return links
         own = context.source.models_of_runs.get(self.local.run_id, [])
@@ -464,9 +472,10 @@ def _first_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: tags[key] for key in short[:_CREATE_TAGS_COUNT]}
 
 
-def last_points(reading: RunReading) -> dict[str, Point]:
+def last_points(reading: RunReading, limits: Limits = MLFLOW) -> dict[str, Point]:
     """Return the last point of each metric, as the target keeps it."""
     return {
         key: (fold.last_timestamp_ms, fold.last_step, value_bits(to_target_value(fold.last_value)))
         for key, fold in reading.folds.items()
+        if limits.takes_key(key)
     }

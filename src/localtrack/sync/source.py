@@ -45,6 +45,8 @@ class LocalRun:
     keys_count: int
     infinite_keys: tuple[str, ...]
     """Metrics that have infinite values."""
+    colon_keys: tuple[str, ...]
+    """Metrics whose key holds a colon, which older servers do not take."""
     params_count: int
     params_bytes: int
     tags_count: int
@@ -138,6 +140,7 @@ class Source:
             is_deleted=self.is_deleted(state.run_id, state.experiment_id),
             points_count=sum(fold.count for fold in folds.values()),
             keys_count=len(folds),
+            colon_keys=tuple(key for key in folds if ":" in key),
             infinite_keys=tuple(key for key, f in folds.items() if math.inf in (f.max, -f.min)),
             params_count=len(state.params),
             params_bytes=sum(len(key) + len(value) for key, value in state.params.items()),

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.sync.environment import TrackingCredentials, tracking_credentials
 from localtrack.sync.http import Connection, Http, require_httpx
-from localtrack.sync.limits import MLFLOW, Limits
+from localtrack.sync.limits import MLFLOW, Limits, limits_of_mlflow
+from localtrack.sync.server_version import ask_version
 
 TargetKind = Literal["mlflow", "databricks", "store"]
 
@@ -38,6 +39,10 @@ class Target:
 
     def prepare_experiment(self, http: Http, name: str) -> None:
         """Make what must be there before an experiment of that name can be made."""
+
+    def ask_limits(self, http: Http) -> Limits:
+        """Return what the target takes, asking it which version of MLflow it is."""
+        return limits_of_mlflow(ask_version(http))
 
     def identify(self, http: Http) -> str:
         """Return who signs in, asking the target where it can say."""

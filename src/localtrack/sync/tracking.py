@@ -22,6 +22,7 @@ class Tracking:
     def __init__(self, http: Http) -> None:
         self.http = http
         self._has_bulk_history: bool | None = None
+        self._has_models = True
 
     # -- experiments
 
@@ -174,12 +175,18 @@ class Tracking:
             raise
 
     def search_models(self, experiment_id: str, filter_string: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the logged models of an experiment that match."""
+        """Yield the logged models of an experiment that match; none on servers before MLflow 3."""
         token = None
-        while True:
+        while self._has_models:
             document = {"experiment_ids": [experiment_id], "filter": filter_string, "page_token": token}
             document = {name: value for name, value in document.items() if value}
-            answer = self.http.post(f"{_API}/logged-models/search", document, kind="search")
+            try:
+                answer = self.http.post(f"{_API}/logged-models/search", document, kind="search")
+            except RefusedError as error:
+                if error.status != 404 or error.remote_code:
+                    raise
+                self._has_models = False  # no answer of the API: the server does not know the route
+                return
             yield from answer.get("models", [])
             token = answer.get("next_page_token")
             if not token:

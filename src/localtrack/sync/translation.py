@@ -86,6 +86,9 @@ def translate_run(
             if key != MLFLOW_USER_TAG:
                 losses.append(Loss(state.run_id, "refused", f"The target sets the tag {key!r} itself."))
             continue
+        if not limits.takes_key(key):
+            losses.append(refused_key(state.run_id, "tag", key))
+            continue
         if key == RUN_NAME_TAG:
             value = name
         tags[key] = _cut(state, f"tag {key!r}", value, limits.tag_value_chars, losses)
@@ -101,7 +104,10 @@ def translate_run(
     params = {
         key: _cut(state, f"param {key!r}", value, limits.param_value_chars, losses)
         for key, value in state.params.items()
+        if limits.takes_key(key)
     }
+    losses += [refused_key(state.run_id, "param", key) for key in state.params if not limits.takes_key(key)]
+    losses += _unknown_entities(state, limits)
     for problem in state.problems:
         losses.append(Loss(state.run_id, "conflict", problem[:1].upper() + problem[1:] + "."))
     for breach in limits.find_breaches({"run.params": len(params), "run.tags": len(tags)}):
@@ -122,6 +128,24 @@ def translate_run(
         bool(parent_id) and parent_id not in remote_ids,
         losses,
     )
+
+
+def refused_key(run_id: str, kind: str, key: str) -> Loss:
+    """Return the loss of a metric, param or tag whose key the target does not take."""
+    return Loss(run_id, "refused", f"The {kind} {key!r} stays here: the target takes no colon in keys.")
+
+
+def _unknown_entities(state: RunState, limits: Limits) -> list[Loss]:
+    """Return the loss of what servers before some version of MLflow do not have."""
+    losses: list[Loss] = []
+    if state.datasets and not limits.has_datasets:
+        what = f"{len(state.datasets)} data sets of it stay here: the target is of a version that has none."
+        losses.append(Loss(state.run_id, "refused", what))
+    models_count = len({*state.model_inputs, *(model for model, _ in state.model_outputs)})
+    if models_count and not limits.has_models:
+        what = f"That it used {models_count} logged models stays here: the target is of a version that has none."
+        losses.append(Loss(state.run_id, "refused", what))
+    return losses
 
 
 def _cut(state: RunState, what: str, value: str, limit: int, losses: list[Loss]) -> str:

@@ -16,6 +16,7 @@ from localtrack.store.point_blocks import iter_point_blocks
 from localtrack.store.run_reading import read_run
 from localtrack.sync.distinct import Distinct, to_target_value, value_bits, with_target_values
 from localtrack.sync.history_rows import RunHistory
+from localtrack.sync.limits import MLFLOW
 from localtrack.sync.options import Thinning
 
 POINTS = st.lists(
@@ -104,6 +105,6 @@ def test_what_was_received_of_any_writer_comes_before_what_is_new(tmp_path: Path
                 again.log_metric("a", 1.0, step=1, timestamp=1)
         reading = read_run(store.storage, run.run_id)
         assert reading is not None
-        history = RunHistory(reading, Thinning(), has_ended=True)
+        history = RunHistory(reading, Thinning(), MLFLOW, has_ended=True)
         assert [point for rows in history.iter_rows(acked) for point in rows.points] == []
         assert history.counts == {"a": 1}
