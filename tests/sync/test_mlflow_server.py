@@ -63,6 +63,12 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
         assert compare_store(url, store) == []
         assert report.artifacts_sent == 3
         assert push(store, url, patience=PATIENT).requests_count == 0
+        # Of what is there only what the store does not have counts besides: here nothing, to somebody else all.
+        stranger = Store.open(tmp_path / "stranger")
+        stranger.start_run("team/ä", context=False).end()
+        for asking, others in ((store, 0), (stranger, 3)):
+            uses = asking.quota(target=url, limits={"experiment.runs": 100}, experiment_names=["team/ä"]).uses
+            assert {use.name: use.there for use in uses}["team/ä"] == others
         with Store.open(tmp_path / "models") as models:
             add_entities(models)
             report = push(models, url, patience=PATIENT)

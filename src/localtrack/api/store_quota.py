@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.pages import RunPage
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.layout import run_folder
 from localtrack.format.quota import LIMITS, Action, Limit
+from localtrack.format.quota_presets import PRESETS, find_preset
 from localtrack.storage.base import Storage
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
-from localtrack.types import ViewType
+from localtrack.types import RunRow, ViewType
 
 if TYPE_CHECKING:
-    from localtrack.quota.report import QuotaReport
+    from localtrack.quota.report import QuotaReport, StoreUse
 
 
 class QuotaCalls:
@@ -47,8 +48,6 @@ class QuotaCalls:
         Raises:
             InvalidInputError: A name, value or action is not one of those that there are.
         """
-        from localtrack.format.quota_presets import find_preset
-
         wanted: dict[str, Limit | None] = {}
         if preset is not None:
             for item in find_preset(preset):
@@ -73,24 +72,35 @@ class QuotaCalls:
         target: str | None = None,
         limits: Mapping[str, int] | None = None,
         already: Mapping[str, int] | None = None,
+        ask: bool | None = None,
+        prefix: str = "",
+        experiment_names: Iterable[str] | None = None,
+        filter_string: str = "",
     ) -> QuotaReport:
         """Return how near to its limits everything is, the nearest first, how fast it grows, and when it gets there.
 
         Args:
-            target: Hold the store against the limits of a service, `databricks` for example, instead of its own.
+            target: Hold what a push would send against the limits of a service instead of the store's own:
+                `databricks`, `mlflow-oss`, or a target of `sync`: `http(s)://…`, `databricks://profile`.
             limits: Values that override those, by name.
-            already: Per experiment name how many other runs the target has there already.
+            already: Per experiment name how many other runs the target has there already; asked, where it is not given.
+            ask: Ask the target what it has already, and count that, too: other runs of the experiments, params and tags
+                that were added there. By default what is written as a URI is asked.
+            prefix: Put before each experiment's name where the target is asked, as in `sync`.
+            experiment_names: Count only runs of these.
+            filter_string: Count only runs that match, as in `search_runs`.
 
         Raises:
             InvalidInputError: There is no such target or limit.
+            SyncError: The target cannot be reached, or refuses to answer.
         """
-        from localtrack.format.quota_presets import find_preset
         from localtrack.quota.report import QuotaReport, StoreUse, measure
         from localtrack.store.use import Use, measure_folder, measure_tree
 
+        service, is_asked = _choose_service(target, ask)
         wanted, sources = dict(self._catalog.read().quota), {}
-        if target is not None:
-            preset = find_preset(target)
+        if service is not None:
+            preset = find_preset(service)
             wanted = {item.name: Limit(item.value, "refuse") for item in preset}
             sources = {item.name: (item.source, item.as_of) for item in preset}
         for name, value in (limits or {}).items():
@@ -98,23 +108,112 @@ class QuotaCalls:
             wanted[name] = _checked(name, value, "warn") if old is None else old._replace(value=value)
             sources.pop(name, None)
         edits = self._catalog.read()
-        rows = list(self.search_runs(max_results=None, run_view_type=ViewType.ALL))
+        rows = list(
+            self.search_runs(
+                filter_string=filter_string,
+                experiment_names=experiment_names,
+                max_results=None,
+                run_view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY,  # deleted ones are not pushed
+            )
+        )
         in_folders = {"bytes", "files", "artifact_bytes"}
         needs_folders = any(name.partition(".")[2] in in_folders for name in wanted)
         packs, folders = self._site.packs, {}
         if needs_folders:
             folders = {row.info.run_id: measure_folder(packs, run_folder(row.info.run_id)) for row in rows}
+        names = {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()}
         use = StoreUse(
             rows,
             folders,
-            {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()},
+            names,
             {experiment.experiment_id: len(experiment.tags) for experiment in edits.experiments.values()},
-            list(self.list_logged_models(view_type=ViewType.ALL)),
+            list(self.list_logged_models(view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY)),
             self._site.document.store_id,
             measure_tree(packs) if needs_folders else Use(),
         )
-        uses = measure(use, wanted, now_ms=self._site.clock(), sources=sources, already=already)
-        return QuotaReport(uses, target or "")
+        report = QuotaReport(target=service or "")
+        tags_there = {} if service is None else self._translate_tags(rows, service)
+        use.run_tags = {run_id: len(tags) for run_id, tags in tags_there.items()}
+        if is_asked:
+            assert target is not None
+            use.there = self._ask(target, use, tags_there, prefix, report)
+        for experiment_id, name in names.items():
+            if name in (already or {}):
+                use.there = {**use.there, ("experiment.runs", experiment_id): (already or {})[name]}
+        report.uses = measure(use, wanted, now_ms=self._site.clock(), sources=sources)
+        return report
+
+    def _translate_tags(self, rows: list[RunRow], service: str) -> dict[str, set[str]]:
+        """Return per run the keys of the tags that a push gives it, by the rules that `sync` goes by."""
+        from localtrack.format.run_fold import RunState
+        from localtrack.sync.limits import DATABRICKS, MLFLOW
+        from localtrack.sync.translation import translate_run
+
+        limits, remote_ids = DATABRICKS if service == "databricks" else MLFLOW, {row.info.run_id: "" for row in rows}
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            info = row.info
+            state = RunState(
+                experiment_id=info.experiment_id,
+                experiment_name="",
+                generation=0,
+                run_id=info.run_id,
+                start_ms=info.start_time,
+                user=info.user_id,
+                tags=dict(row.tags),
+            )
+            translation = translate_run(state, limits, store_id=self._site.document.store_id, remote_ids=remote_ids)
+            found[info.run_id] = set(translation.tags)
+        return found
+
+    def _ask(
+        self, target: str, use: StoreUse, tags: Mapping[str, set[str]], prefix: str, report: QuotaReport
+    ) -> dict[tuple[str, str], int]:
+        """Ask a target what it has already; return how much that is by limit and id of the run or experiment."""
+        from localtrack.sync.target import resolve_target
+        from localtrack.sync.use_there import ask_use
+
+        rows = {row.info.run_id: row for row in use.rows}
+        chosen = {row.info.experiment_id for row in use.rows} | {model.experiment_id for model in use.models}
+        names = {id_: name for id_, name in use.experiment_names.items() if id_ in chosen}
+        resolved = resolve_target(target)
+        found = ask_use(resolved, names, rows.keys(), prefix=prefix)
+        report.asked, report.notes = resolved.shown, found.notes
+        edits = self._catalog.read()
+        there = {("experiment.runs", id_): count for id_, count in found.other_runs.items()}
+        for id_, keys in found.experiment_tags.items():
+            there["experiment.tags", id_] = len(keys - edits.experiments[id_].tags.keys())
+        for run_id, keys in found.params.items():
+            there["run.params", run_id] = len(keys - rows[run_id].params.keys())
+        for run_id, keys in found.tags.items():
+            there["run.tags", run_id] = len(keys - tags[run_id])
+        return there
+
+
+def _choose_service(target: str | None, ask: bool | None) -> tuple[str | None, bool]:
+    """Return whose limits count, and whether it is asked what it has.
+
+    Raises:
+        InvalidInputError: There is no such target, or nobody to ask.
+    """
+    if target is None:
+        if ask:
+            raise InvalidInputError("No target is named that could be asked.", hint="Name one: target='databricks'.")
+        return None, False
+    from localtrack.sync.target import target_kind
+
+    kind = target_kind(target)
+    if kind == "store" and target not in PRESETS:
+        services = ", ".join(PRESETS)
+        raise InvalidInputError(
+            f"There is no target {target!r}.",
+            code=ErrorCode.INVALID_SETTING,
+            hint=f"Name a service ({services}), or a target of sync: http(s)://… or databricks://profile.",
+        )
+    if kind == "store" and ask:
+        raise InvalidInputError(f"{target!r} is no server that could be asked.", hint="Name one: http(s)://….")
+    is_asked = "://" in target if ask is None else ask
+    return {"mlflow": "mlflow-oss", "databricks": "databricks", "store": target}[kind], is_asked
 
 
 def _checked(name: str, value: int, action: Action) -> Limit:

@@ -52,7 +52,7 @@ FIELDS: Final[dict[str, str]] = {
     "seal": "sealed_count",
     "compact": "runs_written, runs_count, segments_count, bytes_count, notices_removed",
     "check": "store, is_sound, runs_count, files_count, bytes_count, findings, repaired",
-    "quota": "store, target, fits, uses",
+    "quota": "store, target, asked, fits, notes, uses",
     "pack": "store, is_dry_run, runs_count, packs_written, files_removed, bytes_before, bytes_after, left",
     "unpack": "store, runs_count, files_written, packs_removed",
     "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",
@@ -81,7 +81,8 @@ PARTS: Final[dict[str, str]] = {
         "models_unchanged, files_copied, bytes_copied, findings"
     ),
     "uses[]": (
-        "level, id, name, limit_name, used, limit, share, is_exceeded, action, per_day, reached_ms, source, as_of"
+        "level, id, name, limit_name, used, there, limit, share, is_exceeded, action, per_day, reached_ms, source, "
+        "as_of"
     ),
     "garbage[]": "kind, key, run_id, experiment_id, deleted_ms, files_count, bytes_count",
     "spared[]": "key, reason",

@@ -40,6 +40,8 @@ class QuotaUse:
     source: str = ""
     """Where the limit was read, for one of a service."""
     as_of: str = ""
+    there: int = 0
+    """How much of that the target has besides what is here, where it was asked."""
 
     @property
     def share(self) -> float:
@@ -60,6 +62,10 @@ class QuotaReport:
     """The nearest to its limit first."""
     target: str = ""
     """The service whose limits were asked about; empty for the store's own."""
+    asked: str = ""
+    """Host of the target that was asked what it has already; empty where none was."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what it could not be asked."""
 
     @property
     def fits(self) -> bool:
@@ -73,6 +79,7 @@ class QuotaReport:
         names = [*QuotaUse.__slots__, "share", "is_exceeded"]
         types: dict[str, Any] = {
             "used": pa.int64(),
+            "there": pa.int64(),
             "limit": pa.int64(),
             "per_day": pa.float64(),
             "reached_ms": pa.int64(),
@@ -103,6 +110,10 @@ class StoreUse:
     store_id: str
     whole: Use
     """The whole tree, all files and folders."""
+    there: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Per (limit name, id of the run or experiment) how much more a target has already."""
+    run_tags: Mapping[str, int] = field(default_factory=dict)
+    """Per run id how many tags it has where it is to go, if not as many as here."""
 
 
 def run_measures(row: RunRow, folder: Use) -> dict[str, int]:
@@ -124,7 +135,6 @@ def measure(
     *,
     now_ms: int,
     sources: Mapping[str, tuple[str, str]] | None = None,
-    already: Mapping[str, int] | None = None,
 ) -> list[QuotaUse]:
     """Hold the use of a store against limits.
 
@@ -133,23 +143,24 @@ def measure(
         limits: By name; those that are not known are passed over.
         now_ms: Milliseconds since 1970, UTC.
         sources: By limit where it was read, and when.
-        already: Per experiment name how many other runs the target has there already.
 
     Returns:
         A use for each limit and each thing that it is about, the nearest to its limit first.
     """
-    sources, already = sources or {}, already or {}
+    sources = sources or {}
     found: list[QuotaUse] = []
 
     def add(limit_name: str, id_: str, name: str, used: int, per_day: float | None) -> None:
         limit = limits.get(limit_name)
         if limit is None:
             return
+        there = use.there.get((limit_name, id_), 0)
+        used += there
         reached_ms = None
         if per_day and used < limit.value:
             reached_ms = now_ms + round((limit.value - used) / per_day * DAY_MS)
         level, source = LIMITS[limit_name].level, sources.get(limit_name, ("", ""))
-        found.append(QuotaUse(level, id_, name, limit_name, used, *limit, per_day, reached_ms, *source))
+        found.append(QuotaUse(level, id_, name, limit_name, used, *limit, per_day, reached_ms, *source, there))
 
     wanted = set(limits) & set(LIMITS)
     groups: dict[str, list[tuple[RunRow, dict[str, int]]]] = defaultdict(list)
@@ -158,13 +169,15 @@ def measure(
         groups[row.info.experiment_id].append((row, measures))
         for limit_name in wanted & measures.keys():
             used = measures[limit_name]
+            if limit_name == "run.tags":
+                used = use.run_tags.get(row.info.run_id, used)
             add(limit_name, row.info.run_id, row.info.run_name, used, _run_growth(row, used, now_ms))
     experiments = use.experiment_names.keys() | groups.keys()
     models_count = Counter(model.experiment_id for model in use.models)
     for experiment_id in sorted(experiments):
         runs = groups.get(experiment_id, [])
         name = use.experiment_names.get(experiment_id, experiment_id)
-        totals = _totals("experiment", runs, already.get(name, 0))
+        totals = _totals("experiment", runs)
         totals |= {
             "experiment.tags": use.experiment_tags.get(experiment_id, 0),
             "experiment.logged_models": models_count[experiment_id],
@@ -172,7 +185,7 @@ def measure(
         for limit_name in wanted & totals.keys():
             add(limit_name, experiment_id, name, totals[limit_name], _growth_of(limit_name, runs, now_ms))
     everything = [item for runs in groups.values() for item in runs]
-    totals = _totals("store", everything, 0) | {
+    totals = _totals("store", everything) | {
         "store.logged_models": len(use.models),
         "store.bytes": use.whole.bytes,
         "store.files": use.whole.files,
@@ -186,9 +199,9 @@ def measure(
     return sorted(found, key=lambda item: (-item.share, item.limit_name, item.id))
 
 
-def _totals(level: str, runs: Iterable[tuple[RunRow, dict[str, int]]], already_count: int) -> dict[str, int]:
+def _totals(level: str, runs: Iterable[tuple[RunRow, dict[str, int]]]) -> dict[str, int]:
     names = ("metric_steps", "artifact_bytes", "bytes", "files")
-    totals = {f"{level}.runs": already_count} | dict.fromkeys((f"{level}.{name}" for name in names), 0)
+    totals = {f"{level}.runs": 0} | dict.fromkeys((f"{level}.{name}" for name in names), 0)
     for _, measures in runs:
         totals[f"{level}.runs"] += 1
         for name in names:

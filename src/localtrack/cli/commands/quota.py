@@ -20,24 +20,50 @@ _UNITS: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 @click.group(invoke_without_command=True)
-@click.option("--target", metavar="SERVICE", help="Would it fit there? `databricks`, for example.")
+@click.option(
+    "--target",
+    metavar="TARGET",
+    help="Would it fit there? `databricks`, or a target of sync, which is asked what it has.",
+)
+@click.option("--ask/--no-ask", default=None, help="Ask the target what it has already; a URI is asked by default.")
+@click.option("--prefix", default="", metavar="TEXT", help="Put before the names of experiments there, as in sync.")
+@click.option("-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Count only runs of this one.")
+@click.option("--filter", "filter_string", default="", metavar="FILTER", help="Count only runs that match.")
 @click.option("-n", "--max", "max_count", type=click.IntRange(1), default=20, show_default=True, help="Show so many.")
 @general_options
 @click.pass_context
-def quota(ctx: click.Context, target: str | None, max_count: int) -> None:
+def quota(
+    ctx: click.Context,
+    target: str | None,
+    ask: bool | None,
+    prefix: str,
+    experiments: tuple[str, ...],
+    filter_string: str,
+    max_count: int,
+) -> None:
     """Show what is nearest to its limit.
 
     By store, experiment, run and logged model, against the limits of the store (`quota set`) or of a service, with how
-    fast it grows and when it gets there. The exit code is 7 if something exceeds its limit, else 0.
+    fast it grows and when it gets there; what a target has already counts where it is asked. The exit code is 7 if
+    something exceeds its limit, else 0.
     """
     if ctx.invoked_subcommand is not None:
         return
     session = ctx.find_root().ensure_object(Session)  # the one that the commands below find, too
     with session.open_store() as store:
-        report, uri = store.quota(target=target), store.uri
+        report, uri = (
+            store.quota(
+                target=target,
+                ask=ask,
+                prefix=prefix,
+                experiment_names=experiments or None,
+                filter_string=filter_string,
+            ),
+            store.uri,
+        )
     if session.is_json:
-        uses = [_document(use) for use in report.uses]
-        write_json({"store": uri, "target": report.target or None, "fits": report.fits, "uses": uses})
+        document = {"store": uri, "target": report.target or None, "asked": report.asked or None, "fits": report.fits}
+        write_json(document | {"notes": report.notes, "uses": [_document(use) for use in report.uses]})
     else:
         write_lines(_lines(report, max_count))
     ctx.exit(0 if report.fits else QuotaExceededError.exit_code)
@@ -111,6 +137,7 @@ def _document(use: QuotaUse) -> dict[str, Any]:
         "name": use.name,
         "limit_name": use.limit_name,
         "used": use.used,
+        "there": use.there,
         "limit": use.limit,
         "share": use.share,
         "is_exceeded": use.is_exceeded,
@@ -136,7 +163,8 @@ def _lines(report: QuotaReport, max_count: int) -> list[str]:
         sources = sorted({f"{use.limit_name} {use.limit}: {use.source}, {use.as_of}" for use in known})
         over_count = sum(use.is_exceeded for use in report.uses)
         verdict = "All of it fits" if report.fits else f"{over_count} do not fit"
-        lines += [*sources, f"{verdict} {report.target}."]
+        asked = [f"What {report.asked} has already counts."] if report.asked else []
+        lines += [*sources, *report.notes, *asked, f"{verdict} {report.target}."]
     return lines
 
 
