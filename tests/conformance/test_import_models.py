@@ -15,6 +15,7 @@ from tests.independent.reader import read_store
 from localtrack import Store
 from localtrack.format.layout import model_folder
 from localtrack.importing.report import ImportReport
+from localtrack.types import ViewType
 
 
 class Case:
@@ -130,3 +131,34 @@ def test_damaged_models_and_inputs_are_reported(tmp_path: Path) -> None:
     assert len(metrics) == 3
     assert ["acc", T, 4, 0.25, case.ids["long"], ["a name with spaces", "d9"]] in metrics
     assert case.run().changes_count == 0
+
+
+def test_experiments_and_models_that_were_removed_for_good_stay_away(case: Case) -> None:
+    case.run()
+    with Store.open(case.root) as store:
+        ids = {store.get_run(run_id).info.experiment_id for run_id in case.ids.values()}
+        ids |= {store.get_logged_model(one, allow_deleted=True).experiment_id for one in case.models.values()}
+        ids -= {"0"}
+        names = {store.get_experiment(one).name for one in ids}
+        for one in ids:
+            if store.get_experiment(one).lifecycle_stage == "active":
+                store.delete_experiment(one)
+        runs = [row.info.run_id for row in store.search_runs(list(ids), run_view_type=ViewType.ALL, max_results=None)]
+        store.restore_run(*runs)
+        store.delete_run(*runs)
+        assert store.remove_experiments(ids).count("experiment") == len(ids)
+    before = digest_tree(case.root)
+    report = case.run()
+    assert report.changes_count == 0
+    assert digest_tree(case.root) == before
+    said = [finding.severity for finding in report.findings if "removed for good" in finding.what]
+    assert len(said) >= len(ids)
+    assert set(said) == {"info"}
+    there = case.data.store.get_experiment_by_name(min(names))
+    new = case.data.add_run(there.experiment_id, "new", points=[("m", 1.0, T, 0)])
+    assert case.run().runs_added == 1
+    with Store.open(case.root) as store:
+        experiment = store.get_experiment(store.get_run(new).info.experiment_id)
+        assert experiment.name == min(names)
+        assert experiment.experiment_id not in ids
+        assert len(store.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL)) == 1

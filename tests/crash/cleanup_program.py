@@ -33,6 +33,13 @@ def make_store(root: str, report: str, *, is_packed: bool) -> int:
         run.end()
         ids.append(run.run_id)
     store.delete_run(*ids[:VICTIMS_COUNT])
+    gone = store.create_experiment("gone", tags={"team": "a"})
+    models = [_make_model(store, experiment) for experiment in ("e", "e", "gone")]
+    with store.start_run("gone", context=False) as run:
+        run.log_metric("loss", 0.5)
+    store.delete_logged_model(models[0])
+    store.delete_experiment(gone)
+    victims = [*ids[:VICTIMS_COUNT], run.run_id, models[0], models[2], gone]
     if is_packed:
         store.pack(older_than="0s")
         store.set_run_tags(ids[-1], {"later": "yes"})
@@ -40,8 +47,16 @@ def make_store(root: str, report: str, *, is_packed: bool) -> int:
     day = next(Path(root, "runs").iterdir())
     (day.parent.parent / "edits/.tmp-old").write_bytes(b"unfinished")
     os.utime(day.parent.parent / "edits/.tmp-old", (1, 1))
-    Path(report).write_text(json.dumps({"victims": ids[:VICTIMS_COUNT], "answers": read_with_library(Path(root))}))
+    Path(report).write_text(json.dumps({"victims": victims, "answers": read_with_library(Path(root))}))
     return 0
+
+
+def _make_model(store: Store, experiment: str) -> str:
+    made = store.create_logged_model(store.ensure_experiment(experiment).experiment_id, "net", params={"depth": "3"})
+    folder = Path(made.artifact_location)
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    return made.model_id
 
 
 def look_after(root: str, deed: str, report: str, fault: dict[str, Any] | None = None) -> int:
@@ -94,17 +109,21 @@ def _compare(root: str, expected: dict[str, Any], *, is_done: bool, deed: str) -
     found = json.loads(json.dumps(read_with_library(Path(root))))
     answers = expected["answers"]
     problems = []
-    if found["experiments"] != answers["experiments"]:
-        problems.append("the experiments are others")
     if found["findings"]:
         problems.append(f"findings: {found['findings']}")
     victims = set(expected["victims"]) if deed == "gc" else set()
-    for run_id, run in answers["runs"].items():
-        there = found["runs"].get(run_id)
-        if run_id in victims and there is None:
-            continue
-        if there != run or (is_done and run_id in victims):
-            problems.append(f"run {run_id} is not as it should be")
+    for kind in ("experiments", "runs", "models"):
+        there = found.get(kind, {})
+        if not there.keys() <= answers[kind].keys():
+            problems.append(f"{kind} that nobody made")
+        for entity_id, said in answers[kind].items():
+            if entity_id in victims and entity_id not in there:
+                continue
+            if there.get(entity_id) != said or (is_done and entity_id in victims):
+                problems.append(f"{kind}: {entity_id} is not as it should be")
+    inside = {it["experiment_id"] for kind in ("runs", "models") for it in found.get(kind, {}).values()}
+    if not inside <= found["experiments"].keys():
+        problems.append("an experiment went before what is in it")
     return problems
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.independent.logs import EDITS_KIND, Log, read_log
+from tests.independent.models import ModelFolder
 from tests.independent.runs import LOG_NAME, PART, RunFolder, is_safe_name
 from tests.independent.words import Finding, Refused, parse_json
 
@@ -72,12 +73,14 @@ def fold_experiments(
     edits: Edits,
     folders: list[list[dict[str, Any]]],
     *,
+    inhabited: set[str],
     created_ms: int,
     findings: list[Finding],
 ) -> dict[str, dict[str, Any]]:
     """Return the experiments of a store, made at `created_ms`, by id (12.6).
 
     `folders`: the headers of each run and model, first the one that says which experiment it is of (12.3).
+    `inhabited`: experiments of which a run or a model is shown.
     """
     later: dict[str, str] = {}
     originals = {id_: document["name"] for id_, document in documents.items()}
@@ -85,18 +88,24 @@ def fold_experiments(
         if type_ == "experiment" and edit["op"] == "created":
             originals.setdefault(edit["id"], edit["name"])
     for _, type_, edit in edits.records:  # better than nothing, if the rest was not copied
-        if type_ == "experiment":
-            later.setdefault(edit["id"], edit["id"])
+        if type_ == "experiment" or (type_ == "tombstone" and "experiment" in edit):
+            named = edit["id"] if type_ == "experiment" else edit["experiment"]
+            later.setdefault(named, named)
     for headers in folders:
         for header in headers[:1]:
             originals.setdefault(header["experiment_id"], header["experiment_name"])
     originals = later | originals
 
     experiments: dict[str, dict[str, Any]] = {}
+    buried: set[str] = set()
     for id_ in sorted(originals):
         name, lifecycle, creation_ms, last_update_ms = originals[id_], "active", None, None
         tags: dict[str, str | None] = {}
+        is_removed = False
         for _, type_, edit in edits.records:
+            if type_ == "tombstone" and edit.get("experiment") == id_:
+                lifecycle, last_update_ms, is_removed = "deleted", edit["time_ms"], True
+                buried.add(id_)
             if type_ != "experiment" or edit["id"] != id_:
                 continue
             match edit["op"]:
@@ -109,9 +118,11 @@ def fold_experiments(
                 case "deleted":
                     lifecycle = "deleted"
                 case "restored":
-                    lifecycle = "active"
+                    lifecycle, is_removed = "active", False
             if edit["op"] != "tagged":
                 last_update_ms = edit["time_ms"]
+        if is_removed and id_ != "0" and id_ not in inhabited:  # 12.7
+            continue
         experiments[id_] = {
             "name": name,
             "lifecycle": lifecycle,
@@ -124,16 +135,19 @@ def fold_experiments(
         default["creation_ms"] = created_ms
         if default["last_update_ms"] is None:
             default["last_update_ms"] = created_ms
-    _settle_names(experiments, findings)
+    _settle_names(experiments, buried, findings)
     return experiments
 
 
-def _settle_names(experiments: dict[str, dict[str, Any]], findings: list[Finding]) -> None:
-    """Leave each name to the experiment that was created first; those without a time of creation come last."""
+def _settle_names(experiments: dict[str, dict[str, Any]], buried: set[str], findings: list[Finding]) -> None:
+    """Leave each name to the experiment that was created first; those without a time of creation come last.
 
-    def seniority(id_: str) -> tuple[bool, int, str]:
+    Behind these come those that have a tombstone.
+    """
+
+    def seniority(id_: str) -> tuple[bool, bool, int, str]:
         created_ms = experiments[id_]["creation_ms"]
-        return created_ms is None, created_ms or 0, id_
+        return id_ in buried, created_ms is None, created_ms or 0, id_
 
     taken: set[str] = set()
     for id_ in sorted(experiments, key=seniority):
@@ -145,13 +159,24 @@ def _settle_names(experiments: dict[str, dict[str, Any]], findings: list[Finding
         taken.add(experiments[id_]["name"])
 
 
-def model_lifecycle(model: str, edits: Edits) -> tuple[str, int | None]:
-    """Return `active` or `deleted` (12.5), and the time of the highest edit that says so, if one does."""
+def model_lifecycle(model: ModelFolder, edits: Edits) -> tuple[str | None, int | None]:
+    """Return `active` or `deleted` (12.5), and the time of the highest edit that says so, if one does.
+
+    None as the first if the model was removed for good (12.7).
+    """
     stage, edited_ms = "active", None
+    covered: dict[str, int] = {}
+    is_undone = False
     for _, type_, edit in edits.records:
-        if type_ == "models" and model in edit["models"]:
+        if type_ == "models" and model.model in edit["models"]:
             stage, edited_ms = "deleted" if edit["op"] == "deleted" else "active", edit["time_ms"]
-    return stage, edited_ms
+            is_undone |= edit["op"] == "restored"
+        if type_ == "tombstone" and "model" in edit and edit["model"] == model.model:
+            stage, edited_ms, is_undone = "deleted", edit["time_ms"], False
+            for writer, (size, _) in edit["positions"].items():
+                covered[writer] = max(size, covered.get(writer, 0))
+    is_covered = bool(covered) and all(size <= covered.get(writer, 0) for writer, size in model.sizes.items())
+    return (None if is_covered and not is_undone else stage), edited_ms
 
 
 def lifecycle(run: RunFolder, edits: Edits) -> str | None:
@@ -166,7 +191,9 @@ def lifecycle(run: RunFolder, edits: Edits) -> str | None:
                 is_undone |= edit["op"] == "restored"
             case "experiment" if edit["id"] == run.experiment_id and edit["op"] in ("deleted", "restored"):
                 stage = "deleted" if edit["op"] == "deleted" else "active"
-            case "tombstone" if edit["run"] == run.run:
+            case "tombstone" if "experiment" in edit and edit["experiment"] == run.experiment_id:
+                stage = "deleted"
+            case "tombstone" if "run" in edit and edit["run"] == run.run:
                 stage = "deleted"
                 is_undone = False
                 for writer, (size, points) in edit["positions"].items():

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.independent import golden_life, golden_models, golden_packs, golden_points, golden_runs
+from tests.independent import golden_life, golden_models, golden_packs, golden_points, golden_removal, golden_runs
 from tests.independent.damage_files import FILE_DAMAGES
 from tests.independent.damage_lines import FOLDER, LINE_DAMAGES, begun
 from tests.independent.damage_models import MODEL_DAMAGES
@@ -55,6 +55,8 @@ GOLDEN: tuple[Callable[[], tuple[HandStore, Json]], ...] = (
     golden_models.names_of_models,
     golden_models.deleted_models,
     golden_models.inputs_and_outputs,
+    golden_removal.removed_models,
+    golden_removal.removed_experiments,
 )
 DAMAGED = LINE_DAMAGES + FILE_DAMAGES + MODEL_DAMAGES
 

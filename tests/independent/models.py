@@ -29,6 +29,8 @@ class ModelFolder:
     headers: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Of each writer's log, up to its last line break."""
 
 
 def read_model(store: Path, key: str) -> ModelFolder:
@@ -36,6 +38,7 @@ def read_model(store: Path, key: str) -> ModelFolder:
     result = ModelFolder(key)
     logs, others = read_logs(store / key, key=key, kind=MODEL_LOG_KIND)
     result.findings += [Finding(f"{key}/{name}", "other") for name in others if not is_artifact(name)]
+    result.sizes = {writer: log.whole_bytes for writer, log in logs.items()}
     at_home, findings = logs_at_home(logs, key=key, key_of=lambda header: model_key(header["model"]), creation="model")
     result.findings += findings
     if not at_home:

@@ -57,12 +57,20 @@ def _read_unpacked(store: Path, findings: list[Finding]) -> dict[str, Any]:
         if folder.run is not None and stage is not None:
             runs[folder.run] = describe(folder, lifecycle=stage)
     for model in model_folders:
+        stage, edited_ms = model_lifecycle(model, edits)
+        if model.model is not None and stage is None:
+            continue
         findings += model.findings
-        if model.model is not None:
-            stage, edited_ms = model_lifecycle(model.model, edits)
+        if model.model is not None and stage is not None:
             models[model.model] = describe_model(model, lifecycle=stage, edited_ms=edited_ms)
-    headers = [folder.headers for folder in [*folders, *model_folders]]
-    experiments = fold_experiments(documents, edits, headers, created_ms=document["created_ms"], findings=findings)
+    experiments = fold_experiments(
+        documents,
+        edits,
+        [folder.headers for folder in [*folders, *model_folders]],
+        inhabited={shown["experiment_id"] for shown in [*runs.values(), *models.values()]},
+        created_ms=document["created_ms"],
+        findings=findings,
+    )
     return ({"models": dict(sorted(models.items()))} if models else {}) | {
         "store": document["store"],
         "experiments": experiments,

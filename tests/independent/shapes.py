@@ -214,9 +214,12 @@ def _quota(record: list[Any]) -> bool:
 
 def _tombstone(record: list[Any]) -> bool:
     it = _payload(record)
+    if it is None or sum(name in it for name in ("run", "model", "experiment")) != 1:
+        return False
+    if "experiment" in it:
+        return is_text(it["experiment"]) and is_int(it.get("time_ms"))
     return (
-        it is not None
-        and is_text(it.get("run"))
+        is_text(it.get("run", it.get("model")))
         and isinstance(it.get("positions"), dict)
         and all(
             isinstance(position, list) and len(position) == 2 and all(is_count(item) for item in position)

@@ -121,6 +121,7 @@ class World:
         self.points: dict[str, set[Point]] = defaultdict(set)
         self.said: set[Said] = set()
         self.models: set[str] = set()
+        self.removed_models: set[str] = set()
         self.artifacts: dict[tuple[str, str], set[bytes]] = defaultdict(set)
         self.removed_points: dict[str, set[Point]] = defaultdict(set)
         self.removed_said: set[Said] = set()

@@ -76,15 +76,29 @@ edit_records = st.one_of(
         ),
     ),
     record(
-        "tombstone",
+        "models",
         st.fixed_dictionaries(
             {
-                "run": ids,
-                "positions": st.dictionaries(words, st.lists(stamps, min_size=2, max_size=2), max_size=2),
+                "op": st.sampled_from(["deleted", "restored"]),
+                "models": st.lists(ids, max_size=2),
                 "time_ms": stamps,
             }
         ),
     ),
+    *(
+        record(
+            "tombstone",
+            st.fixed_dictionaries(
+                {
+                    name: ids,
+                    "positions": st.dictionaries(words, st.lists(stamps, min_size=2, max_size=2), max_size=2),
+                    "time_ms": stamps,
+                }
+            ),
+        )
+        for name in ("run", "model")
+    ),
+    record("tombstone", st.fixed_dictionaries({"experiment": ids, "time_ms": stamps})),
 )
 
 

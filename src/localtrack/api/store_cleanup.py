@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from localtrack.api.pages import RunPage
@@ -15,10 +15,11 @@ from localtrack.storage.base import Storage
 from localtrack.storage.opening import open_storage
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.site import Site
-from localtrack.types import ViewType
+from localtrack.types import DEFAULT_EXPERIMENT_ID, LoggedModel, ViewType
 
 if TYPE_CHECKING:
     from localtrack.store.checking.report import CheckReport
+    from localtrack.store.cleaning.collection import ExperimentContent, Wanted
     from localtrack.store.cleaning.report import GcReport
     from localtrack.store.packing.report import PackReport, UnpackReport
     from localtrack.store.runs import Runs
@@ -27,7 +28,7 @@ MAX_BULK_COUNT: Final = 10_000
 """Runs deleted or restored by one call. Source: the hosted service's limit of `runs/delete-runs`, 2026-07."""
 
 DEFAULT_RETENTION: Final = "30d"
-"""How long a deleted run can be restored before `gc` removes it. Source: that of the hosted service, 2026-07."""
+"""How long what was deleted can be restored before `gc` removes it. Source: that of the hosted service, 2026-07."""
 _DURATION: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
 
 
@@ -36,6 +37,8 @@ class CleanupCalls:
 
     storage: Storage
     search_runs: Callable[..., RunPage]
+    list_logged_models: Callable[..., list[LoggedModel]]
+    let_go_of_deleted_models: Callable[[], None]
     _site: Site
     _catalog: Catalog
     _runs: Runs
@@ -184,20 +187,22 @@ class CleanupCalls:
     ) -> GcReport:
         """Remove for good what nobody can want any more, or, by default, say what that is.
 
-        That is: runs that were deleted long ago, by themselves or with their experiment; artifacts without a run, and
-        unfinished files of writers that died. A run that is damaged stays: another copy of the store may have what is
-        missing here.
+        That is: runs that were deleted long ago, by themselves or with their experiment; logged models; experiments, if
+        all their runs go, and with them all their logged models; artifacts that no run and no model owns, and
+        unfinished files of writers that died. What is damaged stays: another copy of the store may have what is missing
+        here. Default stays.
 
         Args:
             dry_run: Change nothing.
-            older_than: How long runs have to be deleted: a timedelta, or a text such as `30d`, `12h` or `1d12h`.
-            experiment_ids: Only deleted runs of these.
-            filter_string: Only deleted runs that match, as in `search_runs`.
+            older_than: How long it has to be deleted: a timedelta, or a text such as `30d`, `12h` or `1d12h`.
+            experiment_ids: Only these experiments, and deleted runs and models of these.
+            filter_string: Only deleted runs that match, as in `search_runs`, and no models and experiments.
             keep_best: Keep so many runs of each experiment, deleted or not, that come first in the order `by`.
             by: Such as `metrics.loss ASC`.
             only_synced_to: Only runs of which this target of `sync`, a server or another store, has all, artifacts
-                included: as the other store is read now, or as the server was read after the last push.
-            progress: Called with how many run folders are done, and how many there are.
+                included: as the other store is read now, or as the server was read after the last push. No models, and
+                no experiments.
+            progress: Called with how many folders are done, and how many there are.
 
         Raises:
             InvalidInputError: An argument cannot be read.
@@ -208,17 +213,28 @@ class CleanupCalls:
 
         Concurrency: readers and writers may go on.
         """
-        from localtrack.store.cleaning.collection import collect_garbage
+        from localtrack.store.cleaning.collection import Wanted, collect_garbage
 
         if (keep_best is None) != (by is None) or (keep_best is not None and keep_best < 1):
             raise InvalidInputError("keep_best and by go together: how many runs (1 or more), and in which order.")
         older_than_ms = parse_duration_ms(older_than)
-        page = self.search_runs(
-            None if experiment_ids is None else list(experiment_ids),
-            filter_string,
-            max_results=None,
-            run_view_type=ViewType.DELETED_ONLY,
-        )
+        self.let_go_of_deleted_models()
+        chosen = None if experiment_ids is None else list(experiment_ids)
+        page = self.search_runs(chosen, filter_string, max_results=None, run_view_type=ViewType.DELETED_ONLY)
+        run_ids = [row.info.run_id for row in page]
+        wanted = Wanted(run_ids=run_ids)
+        if not filter_string.strip() and only_synced_to is None:
+            experiments = self._catalog.read().experiments
+            wanted = Wanted(
+                run_ids=run_ids,
+                model_ids=[model.model_id for model in self.list_logged_models(chosen, ViewType.DELETED_ONLY)],
+                experiment_ids=[
+                    one
+                    for one in (experiments if chosen is None else chosen)
+                    if one in experiments and experiments[one].is_deleted and one != DEFAULT_EXPERIMENT_ID
+                ],
+                content_of=self._content_of,
+            )
         best: set[str] = set()
         if keep_best is not None and by is not None:
             for experiment_id in sorted({row.info.experiment_id for row in page}):
@@ -241,7 +257,7 @@ class CleanupCalls:
             self._site,
             self._catalog,
             self._runs.inbox,
-            [row.info.run_id for row in page],
+            wanted,
             older_than_ms=older_than_ms,
             is_dry_run=dry_run,
             why_kept=why_kept,
@@ -261,9 +277,60 @@ class CleanupCalls:
 
         Durability: as for `gc`. The report says which runs had to stay, and why.
         """
-        from localtrack.store.cleaning.collection import remove_runs
+        from localtrack.store.cleaning.collection import Wanted
 
-        return remove_runs(self._site, self._catalog, self._runs.inbox, run_ids, is_dry_run=dry_run, user=self._user)
+        return self._remove_for_good(Wanted(run_ids=list(run_ids)), dry_run)
+
+    def remove_logged_models(self, model_ids: Iterable[str], *, dry_run: bool = False) -> GcReport:
+        """Remove deleted logged models for good, however long they have been deleted. As `remove_runs`."""
+        from localtrack.store.cleaning.collection import Wanted
+
+        return self._remove_for_good(Wanted(model_ids=list(model_ids)), dry_run)
+
+    def remove_experiments(self, experiment_ids: Iterable[str], *, dry_run: bool = False) -> GcReport:
+        """Remove deleted experiments for good, with all their runs and logged models, however long they are deleted.
+
+        Args:
+            experiment_ids: The experiments. One that is not deleted, or not there, is passed over. One of which a run
+                or a model has to stay, stays.
+            dry_run: Change nothing.
+
+        Raises:
+            LockedError: Another process removes something, and did not end within a minute.
+
+        Durability: as for `gc`. A new experiment of the same name is another one: what a merge brings of the old one is
+            not found in it.
+        """
+        from localtrack.store.cleaning.collection import Wanted
+
+        experiments = self._catalog.read().experiments
+        chosen = [one for one in map(str, experiment_ids) if one in experiments and experiments[one].is_deleted]
+        run_ids = [run_id for content in self._content_of(chosen).values() for run_id in content.run_ids]
+        return self._remove_for_good(
+            Wanted(run_ids=run_ids, experiment_ids=chosen, content_of=self._content_of), dry_run
+        )
+
+    def _remove_for_good(self, wanted: Wanted, is_dry_run: bool) -> GcReport:
+        from localtrack.store.cleaning.collection import remove_for_good
+
+        self.let_go_of_deleted_models()
+        return remove_for_good(
+            self._site, self._catalog, self._runs.inbox, wanted, is_dry_run=is_dry_run, user=self._user
+        )
+
+    def _content_of(self, experiment_ids: Collection[str]) -> dict[str, ExperimentContent]:
+        """Return what is shown of experiments."""
+        from localtrack.store.cleaning.collection import ExperimentContent
+
+        if not experiment_ids:
+            return {}
+        runs: dict[str, list[str]] = {one: [] for one in experiment_ids}
+        models: dict[str, list[str]] = {one: [] for one in experiment_ids}
+        for row in self.search_runs(list(experiment_ids), max_results=None, run_view_type=ViewType.ALL):
+            runs[row.info.experiment_id].append(row.info.run_id)
+        for model in self.list_logged_models(experiment_ids, ViewType.ALL):
+            models[model.experiment_id].append(model.model_id)
+        return {one: ExperimentContent(runs[one], models[one]) for one in experiment_ids}
 
     def pack(
         self,

@@ -133,11 +133,11 @@ class ExperimentCalls:
             StateError: It is deleted.
             AlreadyExistsError: The name is taken.
         """
-        self._catalog.rename(experiment_id, name, user=self._user)
+        self._catalog.rename(self._known(experiment_id), name, user=self._user)
 
     def set_experiment_tags(self, experiment_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags of an experiment."""
-        self._catalog.tag(experiment_id, {key: str(value) for key, value in tags.items()}, user=self._user)
+        self._catalog.tag(self._known(experiment_id), {key: str(value) for key, value in tags.items()}, user=self._user)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         """Delete a tag of an experiment.
@@ -145,17 +145,21 @@ class ExperimentCalls:
         Raises:
             NotFoundError: It has no such tag.
         """
-        if validate_key(key, "tag") not in self._catalog.find(experiment_id).tags:
+        if validate_key(key, "tag") not in self._catalog.find(self._known(experiment_id)).tags:
             raise NotFoundError(f"Experiment {experiment_id} has no tag {key!r}.", code=ErrorCode.TAG_NOT_FOUND)
         self._catalog.tag(experiment_id, {key: None}, user=self._user)
 
     def delete_experiment(self, experiment_id: str) -> None:
         """Delete an experiment and so all its runs. It keeps its name, and can be restored."""
-        self._catalog.delete(experiment_id, user=self._user)
+        self._catalog.delete(self._known(experiment_id), user=self._user)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """Take back the deletion of an experiment and of all its runs."""
-        self._catalog.restore(experiment_id, user=self._user)
+        self._catalog.restore(self._known(experiment_id), user=self._user)
+
+    def _known(self, experiment_id: str) -> str:
+        """Return the id of an experiment that is there, if only because a run or a model names it, else raise."""
+        return self.get_experiment(experiment_id).experiment_id
 
     def _shown(self, experiment: ExperimentState) -> Experiment:
         return Experiment(

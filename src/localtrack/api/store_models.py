@@ -239,7 +239,11 @@ class ModelCalls(ModelArtifactCalls):
         )
         return LoggedModelPage(page, token=page.token, findings=findings)
 
-    # -- for ActiveRun
+    # -- for ActiveRun and the plugin
+
+    def let_go_of_deleted_models(self) -> None:
+        """Close this process's logs of logged models that are deleted, by whomever, so that they can be removed."""
+        self._models.let_go_of_deleted()
 
     def require_logged_models(self, model_ids: Iterable[str]) -> None:
         """Raise `NotFoundError` if one of these is not there, before something is written that names it."""

@@ -55,7 +55,7 @@ FIELDS: Final[dict[str, str]] = {
     "quota": "store, target, asked, fits, notes, uses",
     "pack": "store, is_dry_run, runs_count, packs_written, files_removed, bytes_before, bytes_after, left",
     "unpack": "store, runs_count, files_written, packs_removed",
-    "gc": "store, is_dry_run, runs_count, files_count, bytes_count, garbage, spared",
+    "gc": "store, is_dry_run, runs_count, models_count, experiments_count, files_count, bytes_count, garbage, spared",
     "delete": "run_id, lifecycle_stage",
     "restore": "run_id, lifecycle_stage",
     "end": "run_id, status",

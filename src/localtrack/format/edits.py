@@ -5,7 +5,7 @@ FORMAT.md sections 9.2 and 12.5 to 12.7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from localtrack.format.quota import Limit, is_sound_quota
 from localtrack.types import DEFAULT_EXPERIMENT_ID
 
 _EXPERIMENT_OPS: Final = frozenset(["created", "renamed", "tagged", "deleted", "restored"])
+_TOMBSTONE_NAMES: Final = ("run", "model", "experiment")
 
 
 class Edit(NamedTuple):
@@ -45,6 +46,9 @@ class ExperimentState:
     lifecycle_ms: int = 0
     """When that was, milliseconds since 1970, UTC."""
     is_deleted: bool = False
+    has_tombstone: bool = False
+    is_removed: bool = False
+    """A tombstone of it is higher than every `restored` edit: it is shown only where a run or a model of it is."""
     imported: ImportedExperiment | None = None
     """What imports have said of it; None if none has."""
 
@@ -71,16 +75,16 @@ class Lifecycle(NamedTuple):
 
 @dataclass(slots=True)
 class Tombstone:
-    """How much of a run was removed for good."""
+    """How much of a run or a logged model was removed for good."""
 
     stamp: int
     positions: dict[str, tuple[int, int]]
     """Per writer: bytes of its log, points."""
     is_undone: bool = False
-    """True: a `restored` record of the run is higher; a copy that is still there is shown."""
+    """True: a `restored` record of it is higher; a copy that is still there is shown."""
 
     def covers(self, positions: Mapping[str, tuple[int, int]]) -> bool:
-        """Return whether all that there is of a run was removed for good."""
+        """Return whether all that there is of it was removed for good."""
         nothing = (0, 0)
         return all(
             bytes_count <= self.positions.get(writer, nothing)[0] and points <= self.positions.get(writer, nothing)[1]
@@ -93,9 +97,14 @@ class EditsState:
     """What all edits of a store add up to."""
 
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
+    """Those that are shown, by id."""
+    removed_experiments: dict[str, ExperimentState] = field(default_factory=dict)
+    """Those that were removed for good, and of which nothing is shown."""
     runs: dict[str, Lifecycle] = field(default_factory=dict)
     models: dict[str, Lifecycle] = field(default_factory=dict)
     tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    """Of runs, by id."""
+    model_tombstones: dict[str, Tombstone] = field(default_factory=dict)
     imported_runs: dict[str, bool] = field(default_factory=dict)
     """Of runs whose life cycle an import has recorded: whether the last one said deleted."""
     imported_models: dict[str, bool] = field(default_factory=dict)
@@ -105,7 +114,7 @@ class EditsState:
 
     def is_run_deleted(self, run_id: str, experiment_id: str) -> bool:
         """Return whether the highest life-cycle edit of a run and its experiment says deleted."""
-        own, experiment = self.runs.get(run_id), self.experiments.get(experiment_id)
+        own, experiment = self.runs.get(run_id), self.find_experiment(experiment_id)
         if own is None:
             return experiment is not None and experiment.is_deleted
         if experiment is None or own.order > experiment.lifecycle:
@@ -114,14 +123,21 @@ class EditsState:
 
     def is_removed(self, run_id: str, positions: Mapping[str, tuple[int, int]]) -> bool:
         """Return whether tombstones cover all there is of a run, and nobody has restored it since (12.7)."""
-        tombstone = self.tombstones.get(run_id)
-        return tombstone is not None and not tombstone.is_undone and tombstone.covers(positions)
+        return _is_covered(self.tombstones.get(run_id), positions)
+
+    def is_model_removed(self, model_id: str, positions: Mapping[str, tuple[int, int]]) -> bool:
+        """Return whether tombstones cover all there is of a logged model. As `is_removed`."""
+        return _is_covered(self.model_tombstones.get(model_id), positions)
+
+    def find_experiment(self, experiment_id: str) -> ExperimentState | None:
+        """Return an experiment, one that was removed for good too; None if nothing is known of it."""
+        return self.experiments.get(experiment_id) or self.removed_experiments.get(experiment_id)
 
     def deleted_ms(self, run_id: str, experiment_id: str) -> int | None:
         """Return when a run was deleted, or its experiment; None if it is not deleted."""
         if not self.is_run_deleted(run_id, experiment_id):
             return None
-        own, experiment = self.runs.get(run_id), self.experiments.get(experiment_id)
+        own, experiment = self.runs.get(run_id), self.find_experiment(experiment_id)
         if own is not None and (experiment is None or own.order > experiment.lifecycle):
             return own.time_ms
         assert experiment is not None
@@ -129,8 +145,12 @@ class EditsState:
 
     def is_model_deleted(self, model_id: str) -> bool:
         """Return whether the highest life-cycle edit of a logged model says deleted; its experiment's says nothing."""
+        return self.model_deleted_ms(model_id) is not None
+
+    def model_deleted_ms(self, model_id: str) -> int | None:
+        """Return when a logged model was deleted; None if it is not deleted."""
         own = self.models.get(model_id)
-        return own is not None and own.is_deleted
+        return own.time_ms if own is not None and own.is_deleted else None
 
 
 def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
@@ -154,7 +174,11 @@ def read_edits(data: bytes, *, writer: str) -> tuple[list[Edit], Lines]:
 
 
 def fold_edits(
-    edits: Iterable[Edit], documents: Mapping[str, ExperimentDocument], *, store_created_ms: int | None = None
+    edits: Iterable[Edit],
+    documents: Mapping[str, ExperimentDocument],
+    *,
+    store_created_ms: int | None = None,
+    inhabited: Collection[str] = (),
 ) -> EditsState:
     """Return what edits add up to, in whichever order they come.
 
@@ -162,6 +186,8 @@ def fold_edits(
         edits: Of all files.
         documents: The experiments that have a document, by id.
         store_created_ms: When the store was made: Default is as old, unless an edit says more.
+        inhabited: Experiments of which a run or a logged model is shown, as far as they were looked for: these are
+            shown also if they were removed for good.
     """
     state = EditsState()
     for document in documents.values():
@@ -182,9 +208,10 @@ def fold_edits(
             lifecycle = Lifecycle(edit[:3], edit.payload["op"] == "deleted", edit.payload["time_ms"])
             states = state.runs if edit.kind == "runs" else state.models
             states.update(dict.fromkeys(edit.payload[edit.kind], lifecycle))
-            if edit.kind == "runs" and not lifecycle.is_deleted and state.tombstones:
-                for run_id in state.tombstones.keys() & set(edit.payload["runs"]):
-                    state.tombstones[run_id].is_undone = True
+            tombstones = state.tombstones if edit.kind == "runs" else state.model_tombstones
+            if tombstones and not lifecycle.is_deleted:
+                for entity_id in tombstones.keys() & set(edit.payload[edit.kind]):
+                    tombstones[entity_id].is_undone = True
             if "imported" in edit.payload:
                 imported = state.imported_runs if edit.kind == "runs" else state.imported_models
                 imported.update(dict.fromkeys(edit.payload[edit.kind], lifecycle.is_deleted))
@@ -193,6 +220,9 @@ def fold_edits(
     default = state.experiments.get(DEFAULT_EXPERIMENT_ID)
     if default is not None and default.created_ms is None:
         default.created_ms = store_created_ms
+    shown = {DEFAULT_EXPERIMENT_ID, *inhabited}
+    for experiment in [e for e in state.experiments.values() if e.is_removed and e.experiment_id not in shown]:
+        state.removed_experiments[experiment.experiment_id] = state.experiments.pop(experiment.experiment_id)
     tell_names_apart(state.experiments)
     return state
 
@@ -214,8 +244,10 @@ def tell_names_apart(experiments: Mapping[str, ExperimentState]) -> list[Experim
     return renamed
 
 
-def _seniority(experiment: ExperimentState) -> tuple[bool, int, str]:
-    return experiment.created_ms is None, experiment.created_ms or 0, experiment.experiment_id
+def _seniority(experiment: ExperimentState) -> tuple[bool, bool, int, str]:
+    # One that was removed for good and came back has no claim on a name that another was given since.
+    is_known = experiment.created_ms is not None
+    return experiment.has_tombstone, not is_known, experiment.created_ms or 0, experiment.experiment_id
 
 
 def _add_experiment(state: EditsState, payload: dict[str, Any]) -> ExperimentState:
@@ -247,6 +279,7 @@ def _apply_to_experiment(state: EditsState, edit: Edit) -> None:
     else:
         experiment.lifecycle, experiment.is_deleted = edit[:3], op == "deleted"
         experiment.lifecycle_ms = payload["time_ms"]
+        experiment.is_removed &= experiment.is_deleted
 
 
 def _apply_quota(state: EditsState, limits: dict[str, list[Any] | None]) -> None:
@@ -279,16 +312,28 @@ def _note_import(experiment: ExperimentState, payload: dict[str, Any]) -> None:
 
 
 def _apply_tombstone(state: EditsState, edit: Edit) -> None:
-    run_id = edit.payload["run"]
-    known = state.tombstones.setdefault(run_id, Tombstone(edit.stamp, {}))
+    payload = edit.payload
+    if "experiment" in payload:
+        experiment = _add_experiment(state, {"id": payload["experiment"]})
+        experiment.lifecycle, experiment.lifecycle_ms = edit[:3], payload["time_ms"]
+        experiment.updated_ms = payload["time_ms"]
+        experiment.is_deleted = experiment.has_tombstone = experiment.is_removed = True
+        return
+    if "run" in payload:
+        entity_id, tombstones, lifecycles = payload["run"], state.tombstones, state.runs
+    else:
+        entity_id, tombstones, lifecycles = payload["model"], state.model_tombstones, state.models
+    known = tombstones.setdefault(entity_id, Tombstone(edit.stamp, {}))
     known.stamp = max(known.stamp, edit.stamp)
     known.is_undone = False
-    for writer, (bytes_count, points) in edit.payload["positions"].items():
+    for writer, (bytes_count, points) in payload["positions"].items():
         had = known.positions.get(writer, (0, 0))
         known.positions[writer] = (max(had[0], bytes_count), max(had[1], points))
-    lifecycle = state.runs.get(run_id)
-    if lifecycle is None or lifecycle.order < edit[:3]:
-        state.runs[run_id] = Lifecycle(edit[:3], True, edit.payload["time_ms"])
+    lifecycles[entity_id] = Lifecycle(edit[:3], True, payload["time_ms"])
+
+
+def _is_covered(tombstone: Tombstone | None, positions: Mapping[str, tuple[int, int]]) -> bool:
+    return tombstone is not None and not tombstone.is_undone and tombstone.covers(positions)
 
 
 def _is_sound(kind: str, payload: Any) -> bool:
@@ -300,10 +345,12 @@ def _is_sound(kind: str, payload: Any) -> bool:
     if kind == "quota":
         return is_sound_quota(payload)
     if kind == "tombstone":
+        named = [payload[name] for name in _TOMBSTONE_NAMES if name in payload]
+        if len(named) != 1 or type(named[0]) is not str:
+            return False
         positions = payload.get("positions")
-        return (
-            type(payload.get("run")) is str
-            and type(positions) is dict
+        return "experiment" in payload or (
+            type(positions) is dict
             and all(type(p) is list and len(p) == 2 and set(map(type, p)) == {int} for p in positions.values())
         )
     if payload.get("op") not in _EXPERIMENT_OPS or type(payload.get("id")) is not str:

@@ -23,6 +23,7 @@ from localtrack.types import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
 
 SOURCE_ID_TAG: Final = "localtrack.sourceExperimentId"
 """Tag with the ids that an experiment had where it came from, separated by commas."""
+REMOVED: Final = "it was removed for good here, and is not brought again"
 _LOOKED_FOR_COUNT: Final = 50
 """So many runs of an experiment are looked for in the store."""
 
@@ -36,6 +37,9 @@ def bring_experiment(target: Target, source: Source, there: SourceExperiment) ->
     is_known = state is not None
     if state is None:
         state = target.catalog.find_by_name(name)
+    if state is None and (removed := _find_removed(target, source, there)) is not None:
+        there.findings.note("", REMOVED, severity="info")
+        return removed
     if state is None or _is_half_made(state, there):
         return _make(target, there, name, state)
     _extend(target, there, name, state, is_known=is_known)
@@ -122,6 +126,20 @@ def _write(
 ) -> None:
     mark = {"user": "", "imported": there.mark}
     target.catalog.add_edits(*((op, {**payload, **mark}, experiment_id) for op, payload in edits))
+
+
+def _find_removed(target: Target, source: Source, there: SourceExperiment) -> ExperimentDocument | None:
+    """Return the experiment that an import has made of this one, if it was removed for good and nothing is new."""
+    edits = target.catalog.read()
+    for state in edits.removed_experiments.values():
+        if state.imported is not None and there.mark in state.imported.sources:
+            break
+    else:
+        return None
+    are_runs_gone = all(source.run_id(key) in edits.tombstones for key in there.run_keys)
+    if not are_runs_gone or any(source.read_model(k).model_id not in edits.model_tombstones for k in there.model_keys):
+        return None
+    return ExperimentDocument(state.experiment_id, state.original_name, state.generation)
 
 
 def _checked_name(there: SourceExperiment) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from localtrack.errors import ErrorCode, FormatError, InvalidInputError
 from localtrack.format.documents import ExperimentDocument
 from localtrack.format.ids import parse_run_id
-from localtrack.importing.experiments import bring_experiment
-from localtrack.importing.models import ModelImport
+from localtrack.importing.experiments import REMOVED, bring_experiment
+from localtrack.importing.models import ModelImport, is_model_removed_for_good
 from localtrack.importing.places import ArtifactPlaces
 from localtrack.importing.report import ImportReport, Progress
 from localtrack.importing.runs import RunImport, is_removed_for_good
@@ -101,7 +101,7 @@ def _bring_runs(
             seen.add(run.run_id)
             try:
                 if is_removed_for_good(target, run.run_id, edits):
-                    run.findings.note("", "it was removed for good here, and is not brought again", severity="info")
+                    run.findings.note("", REMOVED, severity="info")
                     target.report.runs_unchanged += 1
                 else:
                     RunImport(target, run, document).bring()
@@ -118,19 +118,24 @@ def _bring_models(
     """Bring the logged models of an experiment, and yield after each."""
     for start in range(0, len(there.model_keys), _AT_ONCE):
         batch = [source.read_model(model_key) for model_key in there.model_keys[start : start + _AT_ONCE]]
-        imported = target.catalog.read().imported_models
+        edits = target.catalog.read()
         _record_life_cycles(
             target,
             "models",
             [
                 (m.model_id, m.is_deleted, m.updated_ms)
                 for m in batch
-                if imported.get(m.model_id, False) != m.is_deleted
+                if m.model_id not in edits.model_tombstones
+                and edits.imported_models.get(m.model_id, False) != m.is_deleted
             ],
         )
         for model in batch:
             try:
-                ModelImport(target, model, document).bring()
+                if is_model_removed_for_good(target, model.model_id, edits):
+                    model.findings.note("", REMOVED, severity="info")
+                    target.report.models_unchanged += 1
+                else:
+                    ModelImport(target, model, document).bring()
             except (FormatError, InvalidInputError) as error:
                 model.findings.note("", error.message.rstrip("."), severity="error")
                 target.report.models_failed += 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from localtrack.errors import FormatError
 from localtrack.format.documents import ExperimentDocument
+from localtrack.format.edits import EditsState
 from localtrack.format.ids import parse_model_id
 from localtrack.format.layout import model_folder
 from localtrack.format.modellog import fold_model
@@ -17,6 +18,15 @@ from localtrack.store.artifacts import iter_files
 from localtrack.store.model_reading import ModelReading, read_model_folder
 from localtrack.store.model_writer import ModelWriter
 from localtrack.types import LoggedModelStatus
+
+
+def is_model_removed_for_good(target: Target, model_id: str, edits: EditsState) -> bool:
+    """Return whether a logged model was removed for good here, so that an import is not to bring it back."""
+    tombstone = edits.model_tombstones.get(model_id)
+    if tombstone is None or tombstone.is_undone:
+        return False
+    reading = read_model_folder(target.site.storage, model_folder(parse_model_id(model_id)))
+    return reading is None or reading.is_removed(edits)
 
 
 class ModelImport:

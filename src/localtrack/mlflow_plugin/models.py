@@ -82,6 +82,7 @@ class ModelMethods(RunMethods):
     ) -> LoggedModel:
         """Make a logged model, which is PENDING until it is finalized."""
         host.validate_logged_model_name(name)
+        self.writers.watch()
         experiment = self.require_active_experiment(experiment_id)
         made = self.store.create_logged_model(
             experiment.experiment_id,
@@ -158,6 +159,7 @@ class ModelMethods(RunMethods):
         return found
 
     def _find_model(self, model_id: str, *, allow_deleted: bool = True) -> types.LoggedModel:
+        self.writers.watch()
         try:
             return self.store.get_logged_model(model_id, allow_deleted)
         except NotFoundError as error:

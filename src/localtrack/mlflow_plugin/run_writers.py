@@ -2,7 +2,7 @@
 
 A run that is logged to through a server is written by each of the server's workers, and ended by whichever gets the
 call. A worker therefore looks now and then whether runs that it has not written to for a while have ended, and lets go
-of those.
+of those; also of logged models that were deleted.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class RunWriters:
                 for other_id, _ in by_use[: max(1, self._max_open_count // 8)]:
                     if other_id != run_id:
                         surplus.append(self._open.pop(other_id))
-            self._watch()
+            self.watch()
         for other in surplus:
             self._close(other)
         return entry
@@ -187,7 +187,8 @@ class RunWriters:
 
     # -- watching
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
+        """See to it that logs are closed that nobody needs any more, as a server has no end."""
         if self._watcher is None and not self._closing.is_set():
             self._watcher = threading.Thread(target=self._look_now_and_then, name="localtrack-mlflow", daemon=True)
             self._watcher.start()
@@ -195,6 +196,10 @@ class RunWriters:
     def _look_now_and_then(self) -> None:
         while not self._closing.wait(IDLE_S):
             self.let_go_of_ended(time.monotonic())
+            try:
+                self._store.let_go_of_deleted_models()
+            except LocaltrackError as error:
+                reporting.debug("logs of logged models stay open: %s", error)
 
     def let_go_of_ended(self, now_s: float) -> None:
         """Close the logs of those runs that have not been written to for a while, and have ended.

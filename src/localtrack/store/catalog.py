@@ -9,8 +9,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal
 
 from localtrack.errors import (
     AlreadyExistsError,
@@ -69,11 +69,16 @@ class Catalog:
         with self._lock:
             self._read_s = time.monotonic()
             changed = self._read_documents()
-            changed |= self._read_edit_files()
+            if self._read_edit_files():
+                changed = True
+                self._forget_removed()
             if changed or self._state is None:
-                edits = (edit for _, edits, _, _ in self._edits.values() for edit in edits)
-                documents = {**self._adopted, **self._documents}
-                self._state = fold_edits(edits, documents, store_created_ms=self._site.document.created_ms)
+                self._state = fold_edits(
+                    self._all_edits(),
+                    {**self._adopted, **self._documents},
+                    store_created_ms=self._site.document.created_ms,
+                    inhabited=self._adopted,
+                )
             for name, (_, _, problems, is_newer) in self._edits.items():
                 if is_newer:
                     raise FormatError(
@@ -82,11 +87,16 @@ class Catalog:
             return self._state
 
     def adopt(self, experiments: Iterable[ExperimentDocument]) -> None:
-        """Make known the experiments that run folders name and that have no document, as after a run was dropped in."""
+        """Make known experiments that shown runs or models name, as after one was dropped in.
+
+        That is those that have no document, and those that were removed for good before.
+        """
         with self._lock:
             for document in experiments:
-                if document.experiment_id not in self._documents and document.experiment_id not in self._adopted:
-                    self._adopted[document.experiment_id] = document
+                experiment_id = document.experiment_id
+                if self._adopted.setdefault(experiment_id, document) is document and (
+                    self._state is not None and experiment_id not in self._state.experiments
+                ):
                     self._state = None
 
     def find(self, experiment_id: object) -> ExperimentState:
@@ -127,7 +137,7 @@ class Catalog:
                 raise AlreadyExistsError(
                     f"The experiment {name!r} already exists, with id {known.experiment_id}.", hint=deleted.strip()
                 )
-            document = _choose_id(name, experiments)
+            document = self.plan_experiment(name)
             self._admit_tags(name, {}, checked_tags)
             ensure_experiment_file(self._site.storage, document)
             self._append(
@@ -221,30 +231,37 @@ class Catalog:
             self._log.append(["quota", stamp, payload], stamp=stamp)
             self._state = None
 
-    def bury(self, runs: Mapping[str, Mapping[str, tuple[int, int]]], *, user: str = "") -> None:
-        """Write tombstones: so much of these runs is removed for good.
+    def bury(
+        self, kind: Literal["run", "model"], entities: Mapping[str, Mapping[str, tuple[int, int]]], *, user: str = ""
+    ) -> None:
+        """Write tombstones: so much of these runs, or logged models, is removed for good.
 
         Args:
-            runs: Per run id its positions.
+            kind: Which of the two.
+            entities: Per id the positions.
             user: Who does it.
 
         Durability: durable on return, whatever the store's setting: files are removed because of it.
         """
+        self._write_tombstones(
+            (
+                {kind: entity_id, "positions": {writer: list(position) for writer, position in positions.items()}}
+                for entity_id, positions in entities.items()
+            ),
+            user,
+        )
+
+    def bury_experiment(self, experiment_id: str, *, user: str = "") -> None:
+        """Write the tombstone of an experiment whose runs and logged models are gone. Durability: as for `bury`."""
+        self._write_tombstones([{"experiment": experiment_id}], user)
+
+    def _write_tombstones(self, payloads: Iterable[dict[str, Any]], user: str) -> None:
         self._site.require_open()
         with self._lock:
             stamp, now_ms = self._next_stamp(), self._site.clock()
             records: list[list[Any]] = [
-                [
-                    "tombstone",
-                    stamp + number,
-                    {
-                        "run": run_id,
-                        "positions": {writer: list(position) for writer, position in positions.items()},
-                        "time_ms": now_ms,
-                        "user": user,
-                    },
-                ]
-                for number, (run_id, positions) in enumerate(runs.items())
+                ["tombstone", stamp + number, {**payload, "time_ms": now_ms, "user": user}]
+                for number, payload in enumerate(payloads)
             ]
             self._log.append(*records, stamp=stamp, is_durable=True)
             self._state = None
@@ -252,7 +269,7 @@ class Catalog:
     def plan_experiment(self, name: str) -> ExperimentDocument:
         """Return the document of a new experiment of a name, which is not made yet."""
         with self._lock:
-            return _choose_id(name, self.read().experiments)
+            return _choose_id(name, self.read())
 
     def add_edits(self, *edits: tuple[str, dict[str, Any], str]) -> None:
         """Record edits of experiments as they are, all in one write.
@@ -310,6 +327,16 @@ class Catalog:
 
             what = f"The experiment {name!r}"
             require_within("experiment.tags", limit, len(tags), len(tags) + len(new), what=what, said=self._said)
+
+    def _all_edits(self) -> Iterator[Edit]:
+        for _, edits, _, _ in self._edits.values():
+            yield from edits
+
+    def _forget_removed(self) -> None:
+        """Look anew for runs and models of experiments that were removed for good: they may be gone by now."""
+        for edit in self._all_edits():
+            if edit.kind == "tombstone" and "experiment" in edit.payload:
+                self._adopted.pop(edit.payload["experiment"], None)
 
     def _next_stamp(self) -> int:
         return max(self._site.clock(), self.read().greatest_stamp + 1)
@@ -381,10 +408,10 @@ def require_active(
     return experiment
 
 
-def _choose_id(name: str, known: Mapping[str, ExperimentState]) -> ExperimentDocument:
+def _choose_id(name: str, known: EditsState) -> ExperimentDocument:
     """Return the document of a new experiment: the lowest generation whose id was never used."""
     generation = 0
-    while encode_experiment_id(name, generation) in known:
+    while known.find_experiment(encode_experiment_id(name, generation)) is not None:
         generation += 1
     return ExperimentDocument(encode_experiment_id(name, generation), name, generation)
 

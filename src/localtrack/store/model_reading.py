@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localtrack.format.edits import EditsState
 from localtrack.format.layout import MODELS, model_folder, parse_run_file
 from localtrack.format.lines import Lines
 from localtrack.format.modellog import ModelState, fold_model, read_model_log
@@ -25,6 +26,15 @@ class ModelReading(FolderReading[StateLog, ModelState]):
 
     def _fold(self) -> ModelState:
         return fold_model(self.logs.values())
+
+    @property
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """Per writer how many bytes of its log there are, and no points."""
+        return {writer: (self.log_bytes.get(writer, 0), 0) for writer in self.writers}
+
+    def is_removed(self, edits: EditsState) -> bool:
+        """Return whether tombstones cover all there is of the model."""
+        return self.has_logs and edits.is_model_removed(self.state.model_id, self.positions)
 
 
 def read_model_folder(storage: Storage, folder: str) -> ModelReading | None:

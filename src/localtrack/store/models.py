@@ -174,6 +174,17 @@ class Models:
         """
         self.read(model_id)
         self._catalog.mark_models("deleted" if is_deleted else "restored", [model_id], user=user)
+        if is_deleted:
+            self.let_go_of_deleted()
+
+    def let_go_of_deleted(self) -> None:
+        """Close this process's logs of models that are deleted, or whose experiment is: open ones cannot be removed."""
+        edits = self._catalog.read()
+        with self._lock:
+            for model_id, writer in list(self._writers.items()):
+                experiment = edits.find_experiment(writer.subject.experiment.experiment_id)
+                if edits.is_model_deleted(model_id) or (experiment is not None and experiment.is_deleted):
+                    self._close(self._writers.pop(model_id))
 
     def note_artifact(self, model_id: str, path: str, bytes_count: int, sha256: str) -> None:
         """Record an artifact that is in place."""
@@ -255,6 +266,8 @@ class Models:
             if not reading.has_logs or reading.is_newer:
                 findings += reading.findings  # whose it is cannot be told, so everybody should know
                 continue
+            if reading.is_removed(edits):
+                continue
             state = reading.state
             if state.experiment_id not in edits.experiments:
                 adopted[state.experiment_id] = _document_in(state)
@@ -270,14 +283,19 @@ class Models:
         return _to_logged_model(reading.state, edits, location=self._site.storage.path(f"{reading.folder}/{ARTIFACTS}"))
 
     def documents(self) -> Iterator[ExperimentDocument]:
-        """Yield the experiment that each model folder names. Folders that were looked into before cost nothing."""
+        """Yield the experiment that each model that is shown names.
+
+        Folders that were looked into before cost nothing, but for those of which something was removed for good.
+        """
+        edits = self._catalog.read()
+        buried = {model_folder(model_id) for model_id in edits.model_tombstones}
         for folder in list_folders(self._site.storage, MODELS):
-            document = self._documents.get(folder)
+            document = None if folder in buried else self._documents.get(folder)
             if document is None:
                 from localtrack.store.model_reading import read_model_folder
 
                 reading = read_model_folder(self._site.storage, folder)
-                if reading is None or not reading.has_logs:
+                if reading is None or not reading.has_logs or reading.is_removed(edits):
                     continue
                 document = self._documents[folder] = _document_in(reading.state)
             yield document
@@ -285,7 +303,8 @@ class Models:
     def _look(self, model_id: str) -> ModelReading | None:
         from localtrack.store.model_reading import read_model_folder
 
-        return read_model_folder(self._site.storage, model_folder(model_id))
+        reading = read_model_folder(self._site.storage, model_folder(model_id))
+        return None if reading is None or reading.is_removed(self._catalog.read()) else reading
 
 
 def _document_in(state: ModelState) -> ExperimentDocument:

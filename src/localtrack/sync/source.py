@@ -94,8 +94,8 @@ class Source:
         if not reading.is_run or reading.is_newer:
             self.findings += reading.findings
             return None
-        tombstone = self.edits.tombstones.get(reading.state.run_id)
-        if tombstone is not None and tombstone.covers(reading.positions):
+        run_id = reading.state.run_id
+        if run_id in self.edits.tombstones and self.edits.is_removed(run_id, reading.positions):
             return None
         return reading, signature
 
@@ -162,7 +162,9 @@ class Source:
         found: dict[str, ModelState] = {}
         for folder in list_model_folders(self.site.storage):
             reading = read_model_folder(self.site.storage, folder)
-            if reading is not None and reading.has_logs and not reading.is_newer:
+            if reading is None or not reading.has_logs or reading.is_newer:
+                continue
+            if not reading.is_removed(self.edits):
                 found[reading.state.model_id] = reading.state
                 self.findings += reading.findings
         return found

@@ -20,7 +20,9 @@ _SHOWN_COUNT = 50
 _KINDS = {
     "run": "deleted run",
     "leftovers": "leftovers",
-    "artifacts": "artifacts without a run",
+    "model": "deleted model",
+    "experiment": "deleted experiment",
+    "artifacts": "artifacts that nobody owns",
     "temporary": "unfinished file",
 }
 
@@ -28,9 +30,15 @@ _KINDS = {
 @click.command
 @click.option("--dry-run/--remove", default=True, help="Show what would go, or remove it.  [default: --dry-run]")
 @click.option(
-    "--older-than", metavar="TIME", default="30d", show_default=True, help="Runs deleted so long ago: 30d, 12h, 1d12h."
+    "--older-than",
+    metavar="TIME",
+    default="30d",
+    show_default=True,
+    help="What was deleted so long ago: 30d, 12h, 1d12h.",
 )
-@click.option("-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only deleted runs of this one.")
+@click.option(
+    "-e", "--experiment", "experiments", multiple=True, metavar="NAME", help="Only this one, and what is in it."
+)
 @click.option("--filter", "filter_string", default="", metavar="FILTER", help="Only deleted runs that match.")
 @click.option("--keep-best", type=click.IntRange(1), metavar="N", help="Keep the N best runs of each experiment.")
 @click.option("--keep-synced", "target", metavar="TARGET", help="Only runs of which this target of sync has all.")
@@ -49,8 +57,9 @@ def gc(
 ) -> None:
     """Remove for good what was deleted long ago.
 
-    Also artifacts without a run, and unfinished files of processes that died. Without --remove it only shows what would
-    go. Runs that are damaged, or that a process may be writing to, stay.
+    That is runs, logged models, and experiments with all that is in them; also artifacts that nobody owns, and
+    unfinished files of processes that died. Without --remove it only shows what would go. What is damaged, or a process
+    may be writing to, stays. With --filter or --keep-synced only runs go.
     """
     with session.open_store() as store, progress_bar("Looking") as show:
         experiment_ids = [find_experiment(store, name).experiment_id for name in experiments]
@@ -76,6 +85,8 @@ def _document(uri: str, report: GcReport) -> dict[str, Any]:
         "store": uri,
         "is_dry_run": report.is_dry_run,
         "runs_count": report.runs_count,
+        "models_count": report.count("model"),
+        "experiments_count": report.count("experiment"),
         "files_count": report.files_count,
         "bytes_count": report.bytes_count,
         "garbage": [_garbage_document(item) for item in report.garbage],
@@ -88,6 +99,7 @@ def _garbage_document(item: Garbage) -> dict[str, Any]:
         "kind": item.kind,
         "key": item.key,
         "run_id": item.run_id,
+        "model_id": item.model_id,
         "experiment_id": item.experiment_id,
         "deleted_ms": item.deleted_ms,
         "files_count": item.files_count,

@@ -184,6 +184,9 @@ def check_experiments(findings: Findings, known: KnownExperiments, state: EditsS
             remedy=_REPAIR if known.rebuild(experiment_id) else "Merge a copy of the store that has it.",
             is_repairable=known.rebuild(experiment_id) is not None,
         )
+    for experiment_id in sorted(state.removed_experiments.keys() & known.documents.keys()):
+        what = "the experiment was removed for good, and its document is still there"
+        findings.add(experiment_key(experiment_id), what, "S3", severity="info", remedy="`localtrack gc` removes it.")
     for experiment in state.experiments.values():
         if experiment.name.startswith(f"{_wanted_name(state, experiment.experiment_id)}~"):
             what = f"an older experiment has its name; it is shown as {experiment.name!r}"
@@ -204,4 +207,4 @@ def _wanted_name(state: EditsState, experiment_id: str) -> str:
 def fold_known(edits: list[Edit], known: KnownExperiments, *, store_created_ms: int) -> EditsState:
     """Return what edits and documents add up to."""
     documents: Mapping[str, ExperimentDocument] = known.documents
-    return fold_edits(edits, documents, store_created_ms=store_created_ms)
+    return fold_edits(edits, documents, store_created_ms=store_created_ms, inhabited=known.with_runs)

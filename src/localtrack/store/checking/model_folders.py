@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localtrack.format.edits import EditsState
 from localtrack.format.layout import model_folder, parse_run_file
 from localtrack.format.lines import Lines
 from localtrack.format.modellog import read_model_log
@@ -19,13 +20,14 @@ from localtrack.store.model_reading import ModelReading
 
 
 def check_model_folder(
-    storage: Storage, folder: str, findings: Findings, *, now_ms: int, sizes_only: bool
+    storage: Storage, folder: str, edits: EditsState, findings: Findings, *, now_ms: int, sizes_only: bool
 ) -> ModelReading | None:
     """Look at a model folder; return the model, or None if it holds none that is shown.
 
     Args:
         storage: The store's bytes.
         folder: Key of the folder.
+        edits: What the store's edits say.
         findings: Where to add what is wrong.
         now_ms: Milliseconds since 1970, UTC.
         sizes_only: Do not read artifacts to compare their digests.
@@ -42,6 +44,10 @@ def check_model_folder(
         if file is not None and file.kind != "log":
             what, remedy = "a logged model has no points; nobody reads it", "Move it out of the store."
             findings.add(f"{folder}/{entry.name}", what, "M7", severity="info", remedy=remedy)
+    if reading.is_removed(edits):
+        what = "the logged model was removed for good, and some of its files are still there"
+        findings.add(folder, what, "S3", severity="info", remedy="`localtrack gc` removes them.")
+        return None
     if not reading.has_logs and (homes := _homes(check)):
         if not check.damaged_writers:
             remedy = "Rename the folder, when nobody writes to the store."
@@ -50,8 +56,12 @@ def check_model_folder(
     take_log_problems(check)
     if not reading.has_logs:
         if not check.damaged_writers:
-            what = "no log in it has a whole first line" if reading.writers else "it holds no logged model"
-            findings.add(folder, what, "S3", severity="info", remedy="It harms nothing.")
+            what, remedy = "no log in it has a whole first line", "It harms nothing."
+            if not reading.writers:
+                what = "it holds no logged model"
+                if any(entry.is_folder for entry in entries):
+                    what, remedy = "it holds artifacts and no logged model", "`localtrack gc` removes them."
+            findings.add(folder, what, "S3", severity="info", remedy=remedy)
         return None
     check_state(check)
     check_artifacts(check, sizes_only=sizes_only)

@@ -79,7 +79,7 @@ def check_store(
             progress(number + 1, len(folders))
     for folder in list_model_folders(storage):
         if not _leads_out(storage, folder, findings):
-            model = check_model_folder(storage, folder, findings, now_ms=now_ms, sizes_only=sizes_only)
+            model = check_model_folder(storage, folder, state, findings, now_ms=now_ms, sizes_only=sizes_only)
             if model is not None:
                 report.models_count += 1
                 _count_files(report, model, known)

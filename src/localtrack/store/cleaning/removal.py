@@ -1,15 +1,16 @@
-"""What may be removed of one run folder, and in which order."""
+"""What may be removed of the folder of a run or a logged model, and in which order."""
 
 from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from localtrack.format.layout import ARTIFACTS, TEMPORARY_PREFIX, log_name, parse_run_file
 from localtrack.storage import localpaths
 from localtrack.storage.base import Storage
 from localtrack.storage.trees import TreeEntry, is_link, walk_tree
+from localtrack.store.folder_reading import FolderReading
 from localtrack.store.run_reading import RunReading
 
 DAY_MS: Final = 86_400_000
@@ -22,7 +23,7 @@ _LAST: Final = {"segment": 1, "chunk": 2, "log": 3}
 
 @dataclass(frozen=True, slots=True)
 class FolderContent:
-    """What lies in a run folder, in the order in which it may be removed."""
+    """What lies in such a folder, in the order in which it may be removed."""
 
     files: tuple[TreeEntry, ...]
     folders: tuple[TreeEntry, ...]
@@ -37,7 +38,7 @@ class FolderContent:
 
 
 def list_content(storage: Storage, folder: str) -> FolderContent:
-    """Return what lies in a run folder; links stand for themselves."""
+    """Return what lies in such a folder; links stand for themselves."""
     files: list[tuple[int, TreeEntry]] = []
     folders: list[TreeEntry] = []
     others: list[str] = []
@@ -58,8 +59,8 @@ def list_content(storage: Storage, folder: str) -> FolderContent:
     return FolderContent(tuple(entry for _, entry in ordered), tuple(folders), tuple(others))
 
 
-def why_not(storage: Storage, reading: RunReading, *, now_ms: int) -> str:
-    """Return why a run may not be removed, in words; "" if it may."""
+def why_not(storage: Storage, reading: FolderReading[Any, Any], *, now_ms: int) -> str:
+    """Return why a run or a logged model may not be removed, in words; "" if it may."""
     if reading.is_newer:
         return "only a newer version of localtrack can read it"
     if leads_out(storage, reading.folder):
@@ -71,7 +72,8 @@ def why_not(storage: Storage, reading: RunReading, *, now_ms: int) -> str:
             return "a process is writing to it"
         if now_ms - reading.changed_by_writer_ms.get(writer, 0) < QUIET_MS:
             return "a log that was not closed has changed within 30 days: its process may be alive on another host"
-    reading.look_closely()
+    if isinstance(reading, RunReading):
+        reading.look_closely()
     if any(finding.key != reading.folder for finding in reading.findings):
         # A tombstone for it would cover what is missing or damaged here, and sound in another copy of the store.
         return "it is damaged, or parts of it are missing; merge a sound copy, or see `localtrack check`"
@@ -88,11 +90,11 @@ def leads_out(storage: Storage, key: str) -> bool:
 def remove_content(
     storage: Storage, folder: str, content: FolderContent, *, only_writers: set[str], now_ms: int
 ) -> None:
-    """Remove files of a run folder in order, then the folders that are empty.
+    """Remove files of such a folder in order, then the folders that are empty.
 
     Args:
         storage: The store's bytes.
-        folder: Key of the run folder.
+        folder: Its key.
         content: What was in it when it was decided.
         only_writers: Whose logs, chunks and segments. What others wrote since stays.
         now_ms: Milliseconds since 1970, UTC.
@@ -103,16 +105,18 @@ def remove_content(
             storage.remove(entry.key)
     for entry in content.folders:
         storage.remove_folder(entry.key)
-    remove_run_folder(storage, folder, now_ms=now_ms)
+    remove_emptied_folder(storage, folder, now_ms=now_ms)
 
 
-def remove_run_folder(storage: Storage, folder: str, *, now_ms: int) -> int:
-    """Remove a run folder if it is empty, and its day's if that is empty and past; return how many folders are gone.
+def remove_emptied_folder(storage: Storage, folder: str, *, now_ms: int) -> int:
+    """Remove such a folder if it is empty, and its day's if that is empty and past; return how many folders are gone.
 
-    In the folder of a day that is not past, somebody may be about to make the next run.
+    In the folder of a day that is not past, somebody may be about to make the next one.
     """
     if not storage.remove_folder(folder):
         return 0
     day = folder.rpartition("/")[0]
-    is_past = day < f"runs/{datetime.datetime.fromtimestamp(now_ms / 1000 - 2 * 86_400, datetime.UTC):%Y-%m-%d}"
+    is_past = (
+        day.rpartition("/")[2] < f"{datetime.datetime.fromtimestamp(now_ms / 1000 - 2 * 86_400, datetime.UTC):%Y-%m-%d}"
+    )
     return 1 + int(is_past and storage.remove_folder(day))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-GarbageKind = Literal["run", "leftovers", "artifacts", "temporary"]
+GarbageKind = Literal["run", "model", "experiment", "leftovers", "artifacts", "temporary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +13,8 @@ class Garbage:
     """One thing that can go, or has gone."""
 
     kind: GarbageKind
-    """`run`: past retention; `leftovers`: of a run that was removed before; `artifacts`: without a run; `temporary`: an
-    unfinished file of a writer that died."""
+    """`run`, `model`, `experiment`: past retention; `leftovers`: of one that was removed before; `artifacts`: without a
+    run or model; `temporary`: an unfinished file of a writer that died."""
     key: str
     """Its folder or file, as a key in the store."""
     files_count: int
@@ -22,7 +22,8 @@ class Garbage:
     run_id: str | None = None
     experiment_id: str | None = None
     deleted_ms: int | None = None
-    """When the run was deleted, milliseconds since 1970, UTC."""
+    """When it was deleted, or its experiment; milliseconds since 1970, UTC."""
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class GcReport:
     @property
     def runs_count(self) -> int:
         """How many runs are past retention."""
-        return sum(item.kind == "run" for item in self.garbage)
+        return self.count("run")
+
+    def count(self, kind: GarbageKind) -> int:
+        """Return how many things there are of a kind."""
+        return sum(item.kind == kind for item in self.garbage)
 
     @property
     def files_count(self) -> int:

@@ -17,9 +17,10 @@ from localtrack.store.index.columns import ColumnCache
 from localtrack.store.index.home import StorageHome
 from localtrack.store.index.live_run import LiveRun
 from localtrack.store.index.manifest import MANIFEST
+from localtrack.store.index.part import Part
 from localtrack.store.index.run_index import RunIndex
 from localtrack.store.index.stages import DELETED, Stages
-from localtrack.store.index.view import IndexView
+from localtrack.store.index.view import NOT_SHOWN, IndexView
 from localtrack.store.site import Site
 from localtrack.types import Finding
 
@@ -171,7 +172,7 @@ class SearchIndex:
         index.refresh(edits)
         if self._is_worthwhile():
             self._try_compact(edits)
-        unknown = {key: value for key, value in self._experiments() if key not in edits.experiments}
+        unknown = {key: value for key, value in self._experiments(edits) if key not in edits.experiments}
         if unknown:
             documents = (ExperimentDocument(key, name, generation) for key, (name, generation) in unknown.items())
             self._catalog.adopt(documents)
@@ -220,12 +221,19 @@ class SearchIndex:
     def _has_store_index(self) -> bool:
         return self._site.storage.is_local and self._site.storage.exists(f"{INDEX}/{MANIFEST}")
 
-    def _experiments(self) -> Iterator[tuple[str, tuple[str, int]]]:
+    def _experiments(self, edits: EditsState) -> Iterator[tuple[str, tuple[str, int]]]:
+        """Yield the experiments that runs name; of those that were removed for good, those of runs that are shown."""
         for part in self._index.parts:
-            yield from part.segment.directory.experiments.items()
+            for experiment_id, named in part.segment.directory.experiments.items():
+                if experiment_id not in edits.removed_experiments or self._has_runs_of(part, experiment_id, edits):
+                    yield experiment_id, named
         for run in self._index.live.values():
-            if run.state is not None:
+            if run.state is not None and not _is_hidden(run, edits):
                 yield run.state.experiment_id, (run.state.experiment_name, run.state.generation)
+
+    def _has_runs_of(self, part: Part, experiment_id: str, edits: EditsState) -> bool:
+        stages = self._stages.of(part, edits, frozenset([experiment_id]))
+        return stages.count(NOT_SHOWN) < len(stages)
 
     def _run_findings(self, stages: list[bytes], runs: list[LiveRun]) -> Iterator[Finding]:
         for part, shown in zip(self._index.parts, stages, strict=True):

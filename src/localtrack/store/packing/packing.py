@@ -11,7 +11,7 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import ARTIFACTS, PACKS, TEMPORARY_PREFIX, log_name, parse_run_file
 from localtrack.storage.locks import maintenance_lock
 from localtrack.storage.packed import Pack, PackedStorage
-from localtrack.store.cleaning.removal import QUIET_MS, leads_out, remove_run_folder
+from localtrack.store.cleaning.removal import QUIET_MS, leads_out, remove_emptied_folder
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import put_log
 from localtrack.store.merging import LOCK
@@ -246,7 +246,7 @@ def _pack(site: Site, inbox: Inbox, batch: list[_Candidate], small: list[Pack], 
             if there is not None and there.size == len(file.data):  # else it has grown, and counts
                 packs.remove(file.key)
                 report.files_removed += 1
-        report.files_removed += remove_run_folder(packs, candidate.reading.folder, now_ms=site.clock())
+        report.files_removed += remove_emptied_folder(packs, candidate.reading.folder, now_ms=site.clock())
     for pack in small:
         if pack.name != name:
             packs.remove(f"{PACKS}/{pack.name}")
