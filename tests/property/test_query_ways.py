@@ -58,10 +58,11 @@ class Ways:
                 start_time=BASE_MS + dice.randrange(4),
             )
             for key in [key for key in KEYS if _is_key(key)]:
-                if dice.random() < 0.6:
+                is_everywhere = key == KEYS[0]
+                if is_everywhere or dice.random() < 0.6:
                     for _ in range(dice.choice([1, 1, 3])):
                         run.log_metrics({key: dice.choice(NUMBERS)}, step=dice.randrange(3))
-                if dice.random() < 0.6:
+                if is_everywhere or dice.random() < 0.6:
                     run.log_params({key: dice.choice(TEXTS)})
                 if dice.random() < 0.6:
                     run.set_tags({key: dice.choice(TEXTS)})

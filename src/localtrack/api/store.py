@@ -152,6 +152,7 @@ class Store(
                     self.__dict__[used].close()
             self._catalog.close()
             self._compact_if_worthwhile()
+            self._let_go_of_index()
             self._site.is_closed = True
             syncer.hurry()
             if self._spool_keeper is not None:

@@ -167,6 +167,10 @@ class SearchCalls(ExperimentCalls):
 
     def forget_after_fork(self) -> None:
         """In the child of a fork: what is known of the index may be half changed, and its lock held."""
+        self._let_go_of_index()
+
+    def _let_go_of_index(self) -> None:
+        """Forget the index, whose files are open as long as somebody has it; a search from now on opens it anew."""
         self.__dict__.pop("_index", None)
 
 

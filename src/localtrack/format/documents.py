@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.lines import FORMAT
 
 
-@dataclass(frozen=True, slots=True)
-class StoreDocument:
+class StoreDocument(NamedTuple):
     """What `localtrack.json` says."""
 
     store_id: str
@@ -20,8 +18,7 @@ class StoreDocument:
     created_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExperimentDocument:
+class ExperimentDocument(NamedTuple):
     """What `experiments/<id>.json` says: a function of name and generation, so everybody writes the same bytes."""
 
     experiment_id: str

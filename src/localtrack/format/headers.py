@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from localtrack.format.jsonlines import encode_record
 from localtrack.format.lines import CLOSED, FORMAT
@@ -23,8 +22,7 @@ RESENT_NEVER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WriterIdentity:
+class WriterIdentity(NamedTuple):
     """Who writes, as every header of this process says it."""
 
     host: str

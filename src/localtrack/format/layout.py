@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from localtrack.format.ids import is_safe_id, parse_model_time_ms, parse_run_time_ms
 
@@ -41,8 +40,7 @@ _SEGMENT_NAME: Final = re.compile(
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class RunFile:
+class RunFile(NamedTuple):
     """What the name of a file in a run folder says."""
 
     name: str

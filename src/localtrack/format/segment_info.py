@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 from localtrack.errors import ErrorCode, FormatError
@@ -49,8 +48,7 @@ class MetricFold(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentInfo:
+class SegmentInfo(NamedTuple):
     """What a segment holds."""
 
     run: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -84,8 +83,7 @@ class _Totals:
             self._keys = None
 
     def complete(self, info: SegmentInfo) -> SegmentInfo:
-        return replace(
-            info,
+        return info._replace(
             first=self._first or 0,
             points=self._points_count,
             distinct=self._check.distinct,

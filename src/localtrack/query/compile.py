@@ -9,8 +9,7 @@ DuckDB's NaN equals itself and is greater than all; MLflow's fulfils only `!=`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from localtrack.query.expression import (
     ORDERINGS,
@@ -42,8 +41,7 @@ _LIKES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A compiled search: gives the numbers of the rows that match, in order."""
 
     sql: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = str | int | float | bool
 
@@ -47,8 +47,7 @@ ORDERINGS = frozenset({Operator.LESS, Operator.AT_MOST, Operator.GREATER, Operat
 PATTERNS = frozenset({Operator.LIKE, Operator.NOT_LIKE, Operator.ILIKE, Operator.NOT_ILIKE})
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One thing that can be asked about: a column of the narrow relation, or a column of a tall one under a key."""
 
     relation: str
@@ -92,8 +91,7 @@ class Or:
 Expression: TypeAlias = Condition | Not | And | Or
 
 
-@dataclass(frozen=True, slots=True)
-class OrderKey:
+class OrderKey(NamedTuple):
     """One key of an ordering. Rows without the field come last in both directions."""
 
     field: Field

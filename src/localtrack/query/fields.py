@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from localtrack.query.expression import Field, Kind
 
@@ -18,8 +18,7 @@ METRIC_RELATIONS: Final = frozenset({"metrics", "model_metrics"})
 """Tall relations whose values are numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The fields of one kind of thing that can be searched.
 
     Args:
@@ -35,10 +34,10 @@ class Scope:
     relation: str
     entities: Mapping[str, str]
     attributes: Mapping[str, Field]
-    datasets: Mapping[str, Field] = field(default_factory=dict)
-    sort_attributes: Mapping[str, Field] = field(default_factory=dict)
+    datasets: Mapping[str, Field] = MappingProxyType({})
+    sort_attributes: Mapping[str, Field] = MappingProxyType({})
     many: frozenset[str] = frozenset()
-    functions: Mapping[str, str] = field(default_factory=dict)
+    functions: Mapping[str, str] = MappingProxyType({})
 
     def attribute(self, name: str, *, for_order: bool = False) -> Field | None:
         """Return the attribute of that name or alias, if there is one."""

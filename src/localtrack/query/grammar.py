@@ -23,7 +23,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from localtrack.errors import InvalidInputError
@@ -182,7 +181,7 @@ class Parser(TokenReader):
         if operator in PATTERNS:
             if field.kind not in (Kind.TEXT, Kind.ID, Kind.LOOSE):
                 raise self.error(f"no pattern: the field is {field.kind.value}", self.last())
-            return (self._value(replace(field, kind=Kind.TEXT)),)
+            return (self._value(field._replace(kind=Kind.TEXT)),)
         if operator in (Operator.BETWEEN, Operator.NOT_BETWEEN):
             low = self._value(field)
             if not self.take_word("AND"):
@@ -230,7 +229,7 @@ class Parser(TokenReader):
             if inner.relation != "metrics":
                 raise self.error(f"a metric inside {function.text.upper()}()", self.last())
             self.expect_symbol(")")
-            return replace(inner, column=self._scope.functions[function.text.lower()])
+            return inner._replace(column=self._scope.functions[function.text.lower()])
         return self._named(for_order=for_order)
 
     def _named(self, *, for_order: bool) -> Field:

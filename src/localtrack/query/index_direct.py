@@ -77,7 +77,8 @@ class _Build:
         path = self.bind(segment.checked_path("runs", None))
         columns = [f"(n.file_row_number + {start})::INTEGER AS row", f"{self._stage(stages)} AS stage"]
         columns += [self._narrow_sql(name) for name in self._narrow]
-        joins = ""
+        # Rows that are aligned are put side by side, in order and so first; others are looked up.
+        aligned = looked_up = ""
         for name, field in self._fields.items():
             kind = _TYPES[TALL_COLUMNS[field.relation][field.column]]
             if not segment.has_key(field.relation, field.key):
@@ -86,12 +87,15 @@ class _Build:
             tall = self.bind(segment.checked_path(field.relation, field.key))
             value = field.column if field.column not in ("min", "max") else f"coalesce({field.column}, value)"
             columns.append(f"t_{name}.value AS {name}")
-            joins += (
-                f" LEFT JOIN (SELECT row, {value} AS value FROM read_parquet({tall}) "
-                f"WHERE key = {self.bind(field.key)}) "
-                f"t_{name} ON t_{name}.row = n.file_row_number"
+            rows = (
+                f"(SELECT row, {value} AS value FROM read_parquet({tall}) WHERE key = {self.bind(field.key)}) t_{name}"
             )
-        return f"SELECT {', '.join(columns)} FROM read_parquet({path}, file_row_number = true) n{joins}"
+            if segment.is_dense(field.relation, field.key):
+                aligned += f" POSITIONAL JOIN {rows}"
+            else:
+                looked_up += f" LEFT JOIN {rows} ON t_{name}.row = n.file_row_number"
+        narrow = f"read_parquet({path}, file_row_number = true) n"
+        return f"SELECT {', '.join(columns)} FROM {narrow}{aligned}{looked_up}"
 
     def live_rows(self) -> list[str]:
         """Return a SELECT for each run that no segment has."""

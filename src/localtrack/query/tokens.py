@@ -14,8 +14,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from localtrack.errors import ErrorCode, InvalidInputError
 
@@ -53,8 +52,7 @@ class TokenKind(enum.Enum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token; `text` is without quotes, `start` and `end` are places in the filter, with them."""
 
     kind: TokenKind

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from localtrack.storage.mounts import Mount
@@ -16,8 +15,7 @@ Locks = Literal["all hosts", "this machine", "this mount", "none"]
 by whatever path; those that use this very mount; nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a medium can do."""
 
     medium: str
@@ -163,9 +161,9 @@ def of_mount(mount: Mount | None) -> Capabilities:
     name = _BY_TYPE.get(fs_type) or ("fuse" if fs_type.startswith("fuse.") else "unknown")
     medium = MEDIA[name]
     if medium.is_shared and _NO_LOCK_OPTIONS & mount.options:
-        return replace(medium, locks="none")
+        return medium._replace(locks="none")
     if medium.is_shared and _LOCAL_LOCK_OPTIONS & mount.options:
-        return replace(medium, locks="this mount")
+        return medium._replace(locks="this mount")
     return medium
 
 

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from localtrack.errors import LockedError, StorageError
@@ -198,7 +198,7 @@ def _held(path: str, owner: Owner | None) -> LockedError:
 
 def _encode_owner() -> bytes:
     # The random part tells one holding from the next by the same process.
-    record = {**asdict(this_process()), "since_ms": time.time_ns() // 1_000_000, "holding": os.urandom(8).hex()}
+    record = {**this_process()._asdict(), "since_ms": time.time_ns() // 1_000_000, "holding": os.urandom(8).hex()}
     return json.dumps(record, sort_keys=True).encode() + b"\n"
 
 

@@ -6,9 +6,8 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar
 
 from localtrack import reporting
 from localtrack.errors import FormatError
@@ -26,8 +25,7 @@ _BELOW_RUNS: Final = f"{RUNS}/"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(NamedTuple):
     """What is known of one pack."""
 
     name: str
@@ -37,8 +35,7 @@ class Pack:
     """Why its directory cannot be read; then it has no members here."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Directory:
+class _Directory(NamedTuple):
     """What all packs hold, by where it lay."""
 
     packs: dict[str, Pack]

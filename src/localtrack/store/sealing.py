@@ -7,8 +7,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from localtrack.errors import FormatError
 from localtrack.format.jsonlines import decode_json
@@ -30,8 +29,7 @@ _TIER_SEGMENTS_COUNT: Final = 16
 """While a run goes on, so many segments are merged into one: each point is then written about log16(chunks) times."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealReport:
+class SealReport(NamedTuple):
     """What a sealing left."""
 
     segment: RunFile | None = None

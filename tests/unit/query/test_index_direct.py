@@ -70,6 +70,21 @@ def test_a_new_process_answers_alike_and_loads_little(root: Path) -> None:
     assert [len(found) for found in answers][4:6] == [0, 2]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is open is read from /proc")
+def test_a_store_that_is_closed_has_no_file_of_its_index_open(root: Path) -> None:
+    def open_files() -> list[str]:
+        links = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        return [name for link in links if link.exists() and (name := os.readlink(link)).startswith(f"{root}/index")]
+
+    with Store.open(root) as store:
+        page = store.search_runs(filter_string="metrics.loss >= 0", max_results=2)
+        assert open_files()
+        assert store.sql("SELECT count(*) AS n FROM params").to_arrow()
+    del page
+    assert not open_files()
+    assert store.search_runs(filter_string="metrics.loss >= 0"), "it can be searched all the same"
+
+
 def test_damage_is_noticed_and_hides_nothing(root: Path) -> None:
     expected, _ = ask(root, SEARCHES[:2])
     path = next(iter(root.glob("index/v1/*.metrics.parquet")))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +168,6 @@ def test_object_stores_lock_where_they_know_conditional_puts() -> None:
     with maintenance_lock(storage, "merge"), pytest.raises(LockedError), maintenance_lock(storage, "merge"):
         pass
     assert list_locks(storage) == []
-    storage.capabilities = replace(storage.capabilities, can_put_if_absent=False)
+    storage.capabilities = storage.capabilities._replace(can_put_if_absent=False)
     with maintenance_lock(storage, "merge"), maintenance_lock(storage, "merge"):
         assert list_locks(storage) == []

@@ -105,6 +105,10 @@ class Segment:
         """Return whether a tall table has rows under a key."""
         return key in self._places.get(relation, ())
 
+    def is_dense(self, relation: str, key: str) -> bool:
+        """Return whether every row has a key that some row has: the rows under it are then those of the segment."""
+        return self.directory.tables[relation].groups[self._places[relation][key]].rows_count == self.rows_count
+
     def checked_path(self, kind: str, key: str | None) -> str:
         """Return the path of a Parquet file whose footer and row groups, of one key or all, are what was written."""
         table = self.directory.tables[kind]
