@@ -10,31 +10,35 @@ import math
 import urllib.parse
 import urllib.request
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localtrack import Store
 from localtrack.types import ViewType
+from tests.sync.front import Back, Request
 
+Server = str | Back
+"""Its URL, or what answers in this process."""
 GREATEST = 1.7976931348623157e308
 
 
-def remote_runs(url: str, experiment_name: str) -> list[dict[str, Any]]:
+def remote_runs(url: Server, experiment_name: str) -> list[dict[str, Any]]:
     """Return all living runs of an experiment, whole."""
     query = urllib.parse.urlencode({"experiment_name": experiment_name})
-    experiment = _call(f"{url}/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
+    experiment = _call(url, f"/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
     runs: list[dict[str, Any]] = []
     token = None
     while True:
         body = {"experiment_ids": [experiment["experiment_id"]], "max_results": 100, "run_view_type": "ACTIVE_ONLY"}
-        answer = _call(f"{url}/api/2.0/mlflow/runs/search", {**body, **({"page_token": token} if token else {})})
+        answer = _call(url, "/api/2.0/mlflow/runs/search", {**body, **({"page_token": token} if token else {})})
         runs += answer.get("runs", [])
         token = answer.get("next_page_token")
         if not token:
             return runs
 
 
-def compare_models(url: str, store: Store, experiment_name: str) -> list[str]:
+def compare_models(url: Server, store: Store, experiment_name: str) -> list[str]:
     """Return every difference between the logged models of an experiment here and there."""
     problems: list[str] = []
     runs = {
@@ -44,10 +48,10 @@ def compare_models(url: str, store: Store, experiment_name: str) -> list[str]:
     experiment = store.get_experiment_by_name(experiment_name)
     assert experiment is not None
     query = urllib.parse.urlencode({"experiment_name": experiment_name})
-    remote_experiment = _call(f"{url}/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
+    remote_experiment = _call(url, f"/api/2.0/mlflow/experiments/get-by-name?{query}")["experiment"]
     body = {"experiment_ids": [remote_experiment["experiment_id"]]}
     there: dict[str, dict[str, Any]] = {}
-    for model in _call(f"{url}/api/2.0/mlflow/logged-models/search", body).get("models", []):
+    for model in _call(url, "/api/2.0/mlflow/logged-models/search", body).get("models", []):
         local_id = _rows(model["info"]["tags"])["localtrack.model_id"]
         problems += [f"{local_id} is there twice"] if local_id in there else []
         there[local_id] = model
@@ -89,7 +93,7 @@ def compare_models(url: str, store: Store, experiment_name: str) -> list[str]:
     for row in store.search_runs([experiment.experiment_id]):
         run = store.get_run(row.info.run_id)
         query = urllib.parse.urlencode({"run_id": runs[row.info.run_id]})
-        remote = _call(f"{url}/api/2.0/mlflow/runs/get?{query}")["run"]
+        remote = _call(url, f"/api/2.0/mlflow/runs/get?{query}")["run"]
         mine = run.to_dictionary()
         sets = {
             (d["dataset"]["name"], d["dataset"]["digest"]): ({k: v for k, v in d["dataset"].items() if v}, d["tags"])
@@ -113,14 +117,14 @@ def compare_models(url: str, store: Store, experiment_name: str) -> list[str]:
     return problems
 
 
-def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, float | str]]:
+def remote_history(url: Server, run_id: str, key: str) -> Counter[tuple[int, int, float | str]]:
     """Return how often the remote has each point of a metric."""
     points: Counter[tuple[int, int, float | str]] = Counter()
     token = None
     while True:
         params = {"run_id": run_id, "metric_key": key, "max_results": 20000}
         query = urllib.parse.urlencode({**params, **({"page_token": token} if token else {})})
-        answer = _call(f"{url}/api/2.0/mlflow/metrics/get-history?{query}")
+        answer = _call(url, f"/api/2.0/mlflow/metrics/get-history?{query}")
         for row in answer.get("metrics", []):
             points[int(row["timestamp"]), int(row["step"]), _kept(float(row["value"]))] += 1
         token = answer.get("next_page_token")
@@ -128,23 +132,50 @@ def remote_history(url: str, run_id: str, key: str) -> Counter[tuple[int, int, f
             return points
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a remote should have of a store."""
+
+    store: Store
+    rows: list[Any]
+    names: dict[str, str]
+    points: dict[str, dict[str, set[tuple[int, int, float | str]]]]
+    """Per run and key."""
+
+
+def expect(store: Store, run_ids: set[str] | None = None) -> Expected:
+    """Read all living runs of a store, or some of them."""
+    rows = [
+        row
+        for row in store.search_runs(max_results=None, run_view_type=ViewType.ACTIVE_ONLY)
+        if run_ids is None or row.info.run_id in run_ids
+    ]
+    names = {e.experiment_id: e.name for e in store.search_experiments(view_type=ViewType.ALL)}
+    points: dict[str, dict[str, set[tuple[int, int, float | str]]]] = {}
+    for row in rows:
+        table = store.metric_history(row.info.run_id)
+        of_run = points.setdefault(row.info.run_id, {})
+        for key, step, timestamp, value in zip(*(table.column(n).to_pylist() for n in table.column_names), strict=True):
+            of_run.setdefault(key, set()).add((timestamp, step, _kept(value)))
+    return Expected(store, rows, names, points)
+
+
 def compare_store(
-    url: str,
-    store: Store,
+    url: Server,
+    store: Store | Expected,
     *,
     prefix: str = "",
     run_ids: set[str] | None = None,
     refused_tags: tuple[str, ...] = (),
     param_chars: int = 6000,
     tag_chars: int = 8000,
+    with_artifacts: bool = True,
 ) -> list[str]:
     """Return every difference between the living runs of a store and those of the remote."""
-    limits = (refused_tags, param_chars, tag_chars)
+    limits = (refused_tags, param_chars, tag_chars, with_artifacts)
     differences: list[str] = []
-    local = list(store.search_runs(max_results=None, run_view_type=ViewType.ACTIVE_ONLY))
-    if run_ids is not None:
-        local = [row for row in local if row.info.run_id in run_ids]
-    names = {e.experiment_id: e.name for e in store.search_experiments(view_type=ViewType.ALL)}
+    expected = store if isinstance(store, Expected) else expect(store, run_ids)
+    local, names = expected.rows, expected.names
     there: dict[str, dict[str, Any]] = {}
     for name in sorted({names[row.info.experiment_id] for row in local}):
         counts: Counter[str] = Counter()
@@ -158,15 +189,17 @@ def compare_store(
         differences += [f"{run_id}: on the remote, not in the store" for run_id in set(counts) - wanted]
     for row in local:
         if row.info.run_id in there:
-            differences += [f"{row.info.run_id}: {problem}" for problem in _compare_run(url, store, row, there, limits)]
+            differences += [
+                f"{row.info.run_id}: {problem}" for problem in _compare_run(url, expected, row, there, limits)
+            ]
     return differences
 
 
 def _compare_run(
-    url: str, store: Store, row: Any, there: dict[str, Any], limits: tuple[tuple[str, ...], int, int]
+    url: Server, expected: Expected, row: Any, there: dict[str, Any], limits: tuple[tuple[str, ...], int, int, bool]
 ) -> list[str]:
     problems: list[str] = []
-    refused_tags, param_chars, tag_chars = limits
+    refused_tags, param_chars, tag_chars, with_artifacts = limits
     remote = there[row.info.run_id]
     info, data = remote["info"], remote["data"]
     for name, here, value in (
@@ -187,11 +220,9 @@ def _compare_run(
     problems += [f"tag {k}: {v!r} here, {tags.get(k)!r} there" for k, v in wanted.items() if tags.get(k) != v]
     extra = {key for key in tags if key not in wanted and not key.startswith("localtrack.")}
     problems += [f"tag {key}: only there" for key in extra]
-    problems += _compare_artifacts(url, store, row.info.run_id, info["run_id"])
-    table = store.metric_history(row.info.run_id)
-    here_points: dict[str, set[tuple[int, int, float | str]]] = {}
-    for key, step, timestamp, value in zip(*(table.column(n).to_pylist() for n in table.column_names), strict=True):
-        here_points.setdefault(key, set()).add((timestamp, step, _kept(value)))
+    if with_artifacts:
+        problems += _compare_artifacts(url, expected.store, row.info.run_id, info["run_id"])
+    here_points = expected.points[row.info.run_id]
     remote_keys = {metric["key"] for metric in data.get("metrics", [])}
     problems += [f"metric {key}: only there" for key in remote_keys - set(here_points)]
     for key, points in here_points.items():
@@ -204,7 +235,7 @@ def _compare_run(
     return problems
 
 
-def _compare_artifacts(url: str, store: Store, run_id: str, remote_id: str) -> list[str]:
+def _compare_artifacts(url: Server, store: Store, run_id: str, remote_id: str) -> list[str]:
     """Compare the bytes of all files."""
     folder = Path(store.download_artifacts(run_id)) if store.list_artifacts(run_id) else None
     here = (
@@ -214,13 +245,12 @@ def _compare_artifacts(url: str, store: Store, run_id: str, remote_id: str) -> l
     pending = [""]
     while pending and here:
         query = urllib.parse.urlencode({"run_id": remote_id, "path": pending.pop()})
-        for row in _call(f"{url}/api/2.0/mlflow/artifacts/list?{query}").get("files", []):
+        for row in _call(url, f"/api/2.0/mlflow/artifacts/list?{query}").get("files", []):
             if row["is_dir"]:
                 pending.append(row["path"])
                 continue
             query = urllib.parse.urlencode({"run_uuid": remote_id, "path": row["path"]})
-            with urllib.request.urlopen(f"{url}/get-artifact?{query}", timeout=60) as answer:
-                there[row["path"]] = answer.read()
+            there[row["path"]] = _read(url, f"/get-artifact?{query}")
     return [f"artifact {path} differs" for path in here.keys() | there.keys() if here.get(path) != there.get(path)]
 
 
@@ -235,9 +265,17 @@ def _rows(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["key"]: row.get("value", "") for row in rows}
 
 
-def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"} if data else {})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        document: dict[str, Any] = json.loads(answer.read())
+def _call(server: Server, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_read(server, path, None if body is None else json.dumps(body).encode()))
     return document
+
+
+def _read(server: Server, path: str, data: bytes | None = None) -> bytes:
+    headers = {"Content-Type": "application/json"} if data else {}
+    if callable(server):
+        answer = server(Request("POST" if data else "GET", path, headers, data or b""))
+        assert answer.status == 200, (path, answer)
+        return answer.body
+    with urllib.request.urlopen(urllib.request.Request(server + path, data, headers), timeout=60) as response:
+        content: bytes = response.read()
+    return content

@@ -51,6 +51,23 @@ class Answer:
 Back = Callable[[Request], Answer]
 
 
+def fault_answer(fault: str, do: Callable[[], Answer]) -> Answer:
+    """Return the answer under a fault that leaves the connection alone, having done the deed or not."""
+    if fault == "fail_before":
+        return Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"down"}')
+    if fault == "refuse":
+        return Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no"}')
+    if fault in ("throttle", "throttle_silently"):
+        headers = (("Retry-After", "0"),) if fault == "throttle" else ()
+        return Answer(429, b'{"error_code":"RESOURCE_EXHAUSTED","message":"Too many requests."}', headers)
+    answer = do()
+    if fault == "fail_after":
+        return Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"after commit"}')
+    if fault == "gateway_after":
+        return Answer(502, b"<html>Bad gateway</html>", (("Content-Type", "text/html"),))
+    return answer
+
+
 class Front:
     """An HTTP server on the loopback in front of a back. A context manager."""
 
@@ -133,25 +150,17 @@ class Front:
         self.on_request(number, "before")
         if fault in ("cut_before", "cut_during"):
             return self._cut(handler)
-        if fault == "fail_before":
-            return self._reply(handler, Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"down"}'))
-        if fault == "refuse":
-            return self._reply(handler, Answer(400, b'{"error_code":"INVALID_PARAMETER_VALUE","message":"no"}'))
-        if fault in ("throttle", "throttle_silently"):
-            headers = (("Retry-After", "0"),) if fault == "throttle" else ()
-            return self._reply(
-                handler, Answer(429, b'{"error_code":"RESOURCE_EXHAUSTED","message":"Too many requests."}', headers)
-            )
         if fault == "slow":
             time.sleep(self.slow_s)
-        answer = self.back(request)
-        self.on_request(number, "after")
+
+        def do() -> Answer:
+            answer = self.back(request)
+            self.on_request(number, "after")
+            return answer
+
+        answer = fault_answer(fault, do)
         if fault == "cut_after":
             return self._cut(handler)
-        if fault == "fail_after":
-            return self._reply(handler, Answer(500, b'{"error_code":"INTERNAL_ERROR","message":"after commit"}'))
-        if fault == "gateway_after":
-            return self._reply(handler, Answer(502, b"<html>Bad gateway</html>", (("Content-Type", "text/html"),)))
         if fault == "cut_answer":
             return self._reply(handler, answer, cut=True)
         return self._reply(handler, answer)

@@ -1,16 +1,23 @@
-"""Pushes a store in a process of its own, for tests that kill it: `python -m tests.sync.pushing STORE URL`."""
+"""Pushes a store with little patience: to a URL, over a link without sockets, or in a process that is to be killed."""
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from localtrack import Store
+from localtrack.sync.http import Patience
 from localtrack.sync.options import PushOptions
 from localtrack.sync.push import Push
 from localtrack.sync.report import PushReport
 from localtrack.sync.target import resolve_target
+from tests.sync.link import TIMEOUT_S, Link
 from tests.sync.stores import HASTE
+
+LINKED = Patience(tries_count=5, timeout_s=TIMEOUT_S)
+"""Where time goes on by itself nobody need hurry."""
 
 
 def push(store: Store, url: str, **options: Any) -> PushReport:
@@ -19,6 +26,28 @@ def push(store: Store, url: str, **options: Any) -> PushReport:
     return Push(store._site, store._catalog, resolve_target(url), wanted).run()
 
 
-if __name__ == "__main__":
-    with Store.open(sys.argv[1]) as opened:
-        push(opened, sys.argv[2], workers_count=1)
+class LinkedPush(Push):
+    """A push over a link, whose clock it goes by."""
+
+    def __init__(self, store: Store, url: str, link: Link, options: PushOptions) -> None:
+        target = resolve_target(url)
+        connection = dataclasses.replace(target.connection, transport=link)
+        target = dataclasses.replace(target, connection=connection)
+        super().__init__(store._site, store._catalog, target, options)
+        self._link = link
+
+    def _sleep(self, seconds: float) -> None:
+        self._link.sleep(seconds)
+
+
+def push_over(link: Link, store: Store, url: str = "http://server.example", **options: Any) -> PushReport:
+    """Push everything over a link; a server that is still busy has the time that a request may take before it."""
+    link.sleep(TIMEOUT_S)
+    return LinkedPush(store, url, link, PushOptions(**{"patience": LINKED, "workers_count": 1, **options})).run()
+
+
+def push_in_child(path: Path, url: str, started: Callable[[], None] = lambda: None) -> None:
+    """Push a store, one run at a time; for a process of its own."""
+    with Store.open(path) as store:
+        started()
+        push(store, url, workers_count=1)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,10 @@ from localtrack import Store
 from localtrack.errors import InvalidInputError, LocaltrackError
 from localtrack.sync.options import Naming
 from localtrack.sync.target import resolve_target
-from tests.sync.comparison import compare_store
-from tests.sync.front import FAULTS, Answer, Front, Request
-from tests.sync.pushing import push
+from tests.sync.comparison import Expected, compare_store, expect
+from tests.sync.front import FAULTS, Answer, Back, Front, Request
+from tests.sync.link import Link
+from tests.sync.pushing import push, push_over
 from tests.sync.stores import add_entities, add_to_store, make_store
 from tests.sync.workspace import SignIn, Workspace
 from tests.sync.workspace_tracking import Quotas
@@ -39,6 +41,13 @@ def looking_into(workspace: Workspace) -> Iterator[str]:
     with Front(back) as front:
         yield front.url
     workspace.rates = rates
+
+
+ARTIFACTS = {
+    "notes/näme with spaces.txt": "Grüße".encode(),
+    "empty.txt": b"",
+    "deep/er/big.bin": b"x" * 3_000_000,
+}
 
 
 def assert_equal(workspace: Workspace, store: Store, prefix: str = KEPT_PREFIX) -> None:
@@ -162,32 +171,46 @@ def test_a_profile_and_the_environment_must_not_contradict(tmp_path: Path, monke
         resolve_target("databricks://one")
 
 
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Store, Expected]]:
+    """A store, which pushes only read but for the ledger, and what a workspace should have of it."""
+    folder = tmp_path_factory.mktemp("pushed") / "store"
+    with make_store(folder, artifacts=True) as store:
+        store.flush()
+        yield folder, store, expect(store)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_at_each_request(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    fault: str,
+    pushed: tuple[Path, Store, Expected],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-good")
-    with make_store(tmp_path / "first", artifacts=True):
-        pass
+    monkeypatch.setenv("DATABRICKS_HOST", "http://workspace.example")
+    folder, store, expected = pushed
     step = 1 if request.config.getoption("--long") else 9
     count = step
     number = FAULTS.index(fault) % step
+    options: dict[str, Any] = {"url": "databricks", "naming": Naming("/Shared/x/")}
     while number < count:
-        workspace = Workspace(appends_duplicates=True)
-        with (
-            Front(workspace, slow_s=0.7) as front,
-            Store.open(shutil.copytree(tmp_path / "first", tmp_path / f"{number}")) as store,
-        ):
-            monkeypatch.setenv("DATABRICKS_HOST", front.url)
-            front.faults[number] = fault
-            with contextlib.suppress(LocaltrackError):
-                push(store, "databricks", naming=Naming("/Shared/x/"), workers_count=1)
-            front.faults.clear()
-            count = max(count, len(front.requests))
-            report = push(store, "databricks", naming=Naming("/Shared/x/"))
-            assert report.is_complete, (number, report)
-            for row in (tmp_path / f"{number}").rglob("artifacts"):
-                shutil.rmtree(row)
-            assert_equal(workspace, store, "/Shared/x/")
+        shutil.rmtree(folder / "sync", ignore_errors=True)
+        link = Link(Workspace(appends_duplicates=True))
+        link.faults[number] = fault
+        with contextlib.suppress(LocaltrackError):
+            push_over(link, store, **options)
+        link.faults.clear()
+        count = max(count, len(link.requests))
+        report = push_over(link, store, **options)
+        assert report.is_complete, (number, report)
+
+        def read(asked: Request, workspace: Back = link.back) -> Answer:
+            return workspace(dataclasses.replace(asked, headers={"authorization": "Bearer dapi-good"}))
+
+        kept = {"prefix": "/Shared/x/", "refused_tags": ("mlflow.user",)}
+        assert compare_store(read, expected, with_artifacts=False, **kept) == []
+        contents = {path.rpartition("/artifacts/")[2]: data for path, data in link.back.files.content.items()}
+        assert contents == ARTIFACTS
         number += step

@@ -1,137 +1,166 @@
 """Whatever happens to whichever request: after the next push the remote equals the store, nothing missing or doubled.
 
 With --long every request of a push is tried with every fault, and a process that pushes is killed at every request,
-before and after the server has done what it asks for. The short form tries a fifth of them, in turns.
+before and after the server has done what it asks for. The short form tries a fifth of them, in turns. Faults come over
+a link without sockets, whose clock is not real; `test_link.py` shows that they are what sockets give.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localtrack import Store
 from localtrack.errors import LocaltrackError
-from tests.sync.comparison import compare_store
+from tests.sync.comparison import Expected, compare_store, expect
 from tests.sync.front import FAULTS, Front
-from tests.sync.pushing import push
+from tests.sync.link import Link
+from tests.sync.pushing import push, push_in_child, push_over
 from tests.sync.stand_in import StandIn
 from tests.sync.stores import add_to_store, make_store
 
-REPOSITORY = Path(__file__).parents[2]
+
+class Stores:
+    """A store, and the same store later; a push only reads them, so that all that is to be undone is the ledger."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.first = make_store(folder / "first")
+        self.first.flush()
+        shutil.copytree(folder / "first", folder / "later")
+        self.later = Store.open(folder / "later")
+        add_to_store(self.later)
+        self.later.flush()
+        self.expected_first: Expected = expect(self.first)
+        self.expected_later: Expected = expect(self.later)
+
+    def forget(self) -> None:
+        """Remove the ledgers."""
+        for name in ("first", "later"):
+            shutil.rmtree(self.folder / name / "sync", ignore_errors=True)
+
+    def grow(self) -> None:
+        """Give the later store what the first one knows of the target."""
+        if (self.folder / "first" / "sync").exists():
+            shutil.move(self.folder / "first" / "sync", self.folder / "later" / "sync")
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A store, and the same store later."""
-    folder = tmp_path_factory.mktemp("stores")
-    with make_store(folder / "first"):
-        pass
-    shutil.copytree(folder / "first", folder / "later")
-    with Store.open(folder / "later") as store:
-        add_to_store(store)
-    return folder / "first", folder / "later"
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    stores = Stores(tmp_path_factory.mktemp("stores"))
+    yield stores
+    stores.first.close()
+    stores.later.close()
 
 
-def count_requests(stores: tuple[Path, Path], tmp_path: Path) -> tuple[int, int]:
-    """Return how many requests a push of the first store takes, and then one of the later store."""
-    with Front(StandIn()) as front:
-        shutil.copytree(stores[0], tmp_path / "counted")
-        with Store.open(tmp_path / "counted") as store:
-            push(store, front.url, workers_count=1)
-            first = len(front.requests)
-            store.merge(stores[1])
-            push(store, front.url, workers_count=1)
-        return first, len(front.requests) - first
+@pytest.fixture(scope="module")
+def counts(stores: Stores) -> tuple[int, int]:
+    """How many requests a push of the first store takes, and then one of the later store."""
+    link = Link(StandIn())
+    stores.forget()
+    push_over(link, stores.first)
+    first = len(link.requests)
+    stores.grow()
+    push_over(link, stores.later)
+    later = len(link.requests) - first
+    assert first > 15
+    assert later > 5
+    return first, later
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_at_each_request(
-    fault: str, stores: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+    fault: str, stores: Stores, counts: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:
-    first_count, later_count = count_requests(stores, tmp_path)
-    assert first_count > 15
-    assert later_count > 5
+    first_count, later_count = counts
     start, step = (0, 1) if request.config.getoption("--long") else (FAULTS.index(fault) % 5, 5)
     for number in range(start, first_count + later_count, step):
-        shutil.copytree(stores[0], tmp_path / f"{number}")
-        with (
-            Front(StandIn(appends_duplicates=True), slow_s=0.7) as front,
-            Store.open(tmp_path / f"{number}") as store,
-        ):
-            front.faults[number] = fault
-            push_or_fail(store, front)
-            store.merge(stores[1])
-            front.faults[max(number, len(front.requests))] = fault if number >= first_count else ""
-            push_or_fail(store, front)
-            front.faults.clear()
-            report = push(store, front.url)
-            assert report.is_complete, (number, report)
-            assert compare_store(front.url, store) == [], (number, front.requests[number].path)
+        stores.forget()
+        link = Link(StandIn(appends_duplicates=True))
+        link.faults[number] = fault
+        push_or_fail(link, stores.first)
+        stores.grow()
+        link.faults[max(number, len(link.requests))] = fault if number >= first_count else ""
+        push_or_fail(link, stores.later)
+        link.faults.clear()
+        report = push_over(link, stores.later)
+        assert report.is_complete, (number, report)
+        assert compare_store(link.back, stores.expected_later) == [], (number, link.requests[number].path)
 
 
-def push_or_fail(store: Store, front: Front) -> None:
+def push_or_fail(link: Link, store: Store) -> None:
     with contextlib.suppress(LocaltrackError):
-        push(store, front.url, workers_count=1)
+        push_over(link, store)
 
 
 @pytest.mark.long
 def test_two_faults_one_after_the_other(
-    stores: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+    stores: Stores, counts: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:
     """What the push does after a fault can meet a fault as well."""
-    first_count, _ = count_requests(stores, tmp_path)
-    for number in range(0, first_count, 1 if request.config.getoption("--long") else 4):
-        stand_in = StandIn(appends_duplicates=True)
-        with Front(stand_in) as front, Store.open(shutil.copytree(stores[0], tmp_path / f"{number}")) as store:
-            front.faults = {number: "cut_after", number + 1: "fail_before", number + 2: "cut_after"}
-            push_or_fail(store, front)
-            front.faults.clear()
-            assert push(store, front.url).is_complete
-            assert compare_store(front.url, store) == [], number
+    for number in range(0, counts[0], 1 if request.config.getoption("--long") else 4):
+        stores.forget()
+        link = Link(StandIn(appends_duplicates=True))
+        link.faults = {number: "cut_after", number + 1: "fail_before", number + 2: "cut_after"}
+        push_or_fail(link, stores.first)
+        link.faults.clear()
+        assert push_over(link, stores.first).is_complete
+        assert compare_store(link.back, stores.expected_first) == [], number
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_push_killed_at_each_request(
-    moment: str, stores: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+    moment: str, stores: Stores, counts: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:
-    first_count, _ = count_requests(stores, tmp_path)
     step = 1 if request.config.getoption("--long") else 6
-    for number in range(0 if moment == "after" else step // 2, first_count, step):
-        stand_in = StandIn(appends_duplicates=True)
-        shutil.copytree(stores[0], tmp_path / f"{number}")
-        with Front(stand_in) as front, Store.open(tmp_path / f"{number}") as store:
-            child: list[subprocess.Popen[bytes]] = []
+    # Children of a process that has loaded everything, and has no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.sync.pushing", "httpx", "pyarrow.compute", "localtrack.sync.push"])
+    for number in range(0 if moment == "after" else step // 2, counts[0], step):
+        stores.forget()
+        with Front(StandIn(appends_duplicates=True)) as front:
+            child = context.Process(target=push_in_child, args=(stores.folder / "first", front.url))
 
-            def kill(at: int, when: str, number: int = number, child: list[subprocess.Popen[bytes]] = child) -> None:
+            def kill(at: int, when: str, number: int = number, pushing: Any = child) -> None:
                 if at == number and when == moment:
-                    os.kill(child[0].pid, signal.SIGKILL)
-                    child[0].wait()
+                    os.kill(pushing.pid, signal.SIGKILL)
+                    while _is_running(pushing.pid):
+                        time.sleep(0.001)
 
             front.on_request = kill
-            command = [sys.executable, "-m", "tests.sync.pushing", str(tmp_path / f"{number}"), front.url]
-            with subprocess.Popen(command, cwd=REPOSITORY) as process:
-                child.append(process)
+            child.start()
+            child.join()
             # A push may take a request less than the one that was counted.
-            assert process.returncode == -signal.SIGKILL or len(front.requests) <= number
+            assert child.exitcode == -signal.SIGKILL or len(front.requests) <= number
             front.on_request = lambda *_: None
-            assert push(store, front.url).is_complete
-            assert compare_store(front.url, store) == [], number
+            assert push(stores.first, front.url).is_complete
+            assert compare_store(front.back, stores.expected_first) == [], number
 
 
-def test_two_pushers_of_two_copies_at_once(stores: tuple[Path, Path], tmp_path: Path) -> None:
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_two_pushers_of_two_copies_at_once(stores: Stores, tmp_path: Path) -> None:
     """Both look before either has made a run, so that both make it: one of the two stays, and is whole."""
     stand_in = StandIn()
     with Front(stand_in) as front:
-        places = [shutil.copytree(stores[0], tmp_path / name) for name in ("a", "b")]
+        stores.forget()
+        places = [shutil.copytree(stores.folder / "first", tmp_path / name) for name in ("a", "b")]
         searches: list[int] = []
         with Store.open(places[0]) as one, Store.open(places[1]) as other:
 

@@ -215,9 +215,7 @@ def put_elsewhere(http: Http, url: str, data: Any, headers: dict[str, str], *, s
     def once() -> str:
         http.traffic.requests_count += 1
         try:
-            response = httpx.put(
-                url, content=data() if callable(data) else data, headers=sent, timeout=http.patience.timeout_s
-            )
+            response = http.elsewhere.put(url, content=data() if callable(data) else data, headers=sent)
         except httpx.HTTPError as error:
             raise map_httpx_error(error, "signed upload") from None
         if not 200 <= response.status_code < 300:
@@ -234,7 +232,7 @@ def read_elsewhere(http: Http, url: str, headers: dict[str, str]) -> Iterator[by
 
     http.traffic.requests_count += 1
     try:
-        with httpx.stream("GET", url, headers=headers, timeout=http.patience.timeout_s) as response:
+        with http.elsewhere.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 response.read()
                 judge_answer(response.status_code, response.headers, response.content, what="signed download")

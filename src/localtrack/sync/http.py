@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Patience:
     """After an unsure answer: how long what is perhaps still being carried out may take before the target is asked."""
     timeout_s: float = 120.0
     """Of one answer."""
+    first_throttled_pause_s: float = 1.0
+    """After a throttled request that does not say for how long; doubled each time in a row."""
     throttled_s: float = 900.0
     """How long a target may go on throttling."""
 
@@ -72,6 +75,8 @@ class Connection:
     auth: Any = field(default=None, repr=False)
     verify: Any = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    transport: Any = None
+    """What carries requests instead of httpx's own, for tests."""
 
 
 class Http:
@@ -93,8 +98,9 @@ class Http:
         self.traffic = Traffic()
         self.sleep = sleep
         self.is_compressed = is_compressed
+        rates, pause_s = requests_per_s or {}, self.patience.first_throttled_pause_s
         self._paces = {
-            kind: Pace((requests_per_s or {}).get(kind), sleep=sleep) for kind in ("search", "batch", "other")
+            kind: Pace(rates.get(kind), sleep=sleep, first_pause_s=pause_s) for kind in ("search", "batch", "other")
         }
         self._client = httpx.Client(
             base_url=connection.base_url,
@@ -104,11 +110,29 @@ class Http:
             timeout=httpx.Timeout(self.patience.timeout_s, connect=min(self.patience.timeout_s, 20.0)),
             limits=httpx.Limits(max_connections=connections_count * 2, max_keepalive_connections=connections_count),
             follow_redirects=False,
+            transport=connection.transport,
         )
+        self._transport = connection.transport
+        self._elsewhere: httpx.Client | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def elsewhere(self) -> httpx.Client:
+        """What talks to the storages that a target names: without its credentials and certificates."""
+        import httpx
+
+        with self._lock:
+            if self._elsewhere is None:
+                self._elsewhere = httpx.Client(
+                    headers={"User-Agent": _user_agent()}, timeout=self._client.timeout, transport=self._transport
+                )
+            return self._elsewhere
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
 
     @property
     def throttled_count(self) -> int:

@@ -15,8 +15,6 @@ _FIRST_PER_S: Final = 20.0
 """Taken for the rate that was too much, where less was sent just before: other people's requests count as well."""
 _FORGET_S: Final = 60.0
 """After so long without a throttled request a rate that the target does not have by its documentation is forgotten."""
-_PATIENCE_S: Final = 1.0
-"""Wait after a 429 that does not say for how long; doubled each time in a row."""
 _LONGEST_WAIT_S: Final = 120.0
 
 
@@ -27,6 +25,7 @@ class Pace:
         limit_per_s: At most so many a second; None: as fast as it goes, until the target throttles.
         clock: Seconds, for tests.
         sleep: Waits, for tests.
+        first_pause_s: Wait after a 429 that does not say for how long; doubled each time in a row.
     """
 
     def __init__(
@@ -35,11 +34,13 @@ class Pace:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        first_pause_s: float = 1.0,
     ) -> None:
         self._limit_per_s = limit_per_s
         self._rate_per_s = limit_per_s
         self._clock = clock
         self._sleep = sleep
+        self._first_pause_s = first_pause_s
         self._lock = threading.Lock()
         self._next_s = 0.0
         self._closed_until_s = 0.0
@@ -77,7 +78,7 @@ class Pace:
                 self._rate_per_s = max(rate * _SLOWER, _LEAST_PER_S)
                 self._changed_s = now
                 self._in_a_row += 1
-            pause_s = wait_s if wait_s is not None else _PATIENCE_S * 2 ** min(self._in_a_row - 1, 6)
+            pause_s = wait_s if wait_s is not None else self._first_pause_s * 2 ** min(self._in_a_row - 1, 6)
             self._closed_until_s = max(self._closed_until_s, now + min(pause_s, _LONGEST_WAIT_S))
 
     def _current_rate(self, now: float) -> float | None:
