@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 _MOUNT_PATIENCE_S = 10.0
 
 
@@ -59,7 +59,7 @@ class Mounted:
         self.line = Line()
         ours, theirs = socket.socketpair()
         far, server = socket.socketpair()
-        self._server = subprocess.Popen([_server_path()], stdin=server, stdout=server)
+        self._server = subprocess.Popen([server_path()], stdin=server, stdout=server)
         arguments = ["sshfs", "-f", "-o", ",".join(["passive", *options]), f"server:{folder}", str(point)]
         self._mount = subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
         theirs.close()
@@ -114,7 +114,7 @@ def why_not() -> str:
     missing = [name for name in ("sshfs", "fusermount3") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed"
-    if not any(map(os.path.exists, _SERVERS)):
+    if not any(map(os.path.exists, SERVERS)):
         return "no sftp-server is installed"
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))
@@ -123,8 +123,8 @@ def why_not() -> str:
     return ""
 
 
-def _server_path() -> str:
-    return next(path for path in _SERVERS if os.path.exists(path))
+def server_path() -> str:
+    return next(path for path in SERVERS if os.path.exists(path))
 
 
 needs_sshfs = pytest.mark.skipif(bool(why_not()), reason=f"no FUSE mounts here: {why_not()}")

@@ -68,12 +68,17 @@ def _files(
 
 
 def _objects(
-    medium: str, *, can_put_if_absent: bool, has_folders: bool = False, is_shared: bool = True
+    medium: str,
+    *,
+    can_put_if_absent: bool,
+    can_rename: bool = False,
+    has_folders: bool = False,
+    is_shared: bool = True,
 ) -> Capabilities:
     return Capabilities(
         medium=medium,
         can_append=False,
-        can_rename=False,
+        can_rename=can_rename,
         can_create_exclusively=can_put_if_absent,
         can_put_if_absent=can_put_if_absent,
         lists_after_write=True,
@@ -88,7 +93,7 @@ def _objects(
 # Sources: flock(2) "NFS details", nfs(5) "local_lock", "DATA AND METADATA COHERENCE"; mount.cifs(8) "nobrl", "actimeo";
 # mount.lustre(8) "flock"; fuse(4): without the server's help the kernel keeps flock to the mount; S3 "strong
 # read-after-write consistency" (2020) and "conditional writes" (2024); Cloud Storage "request preconditions"; Azure
-# Blob "conditional headers".
+# Blob "conditional headers"; draft-ietf-secsh-filexfer-02 6.5: a rename refuses a target that is there.
 MEDIA: Final[dict[str, Capabilities]] = {
     item.medium: item
     for item in (
@@ -101,10 +106,10 @@ MEDIA: Final[dict[str, Capabilities]] = {
         _files("cluster", "all hosts", is_shared=True),
         _files("unknown", "this mount", is_shared=True, lists_after_write=False),
         _objects("s3", can_put_if_absent=True),
-        _objects("gs", can_put_if_absent=False),
-        _objects("abfs", can_put_if_absent=False),
+        _objects("gs", can_put_if_absent=True),
+        _objects("abfs", can_put_if_absent=True),
         _objects("memory", can_put_if_absent=True, is_shared=False),
-        _objects("sftp", can_put_if_absent=False, has_folders=True),
+        _objects("sftp", can_put_if_absent=True, can_rename=True, has_folders=True),
         _objects("other", can_put_if_absent=False),
         _objects("other files", can_put_if_absent=False, has_folders=True),
     )

@@ -40,7 +40,7 @@ def to_storage_error(error: OSError, what: str) -> StorageError:
 _CLIENT_PACKAGES: Final = frozenset(
     [
         *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "paramiko", "asyncssh"),
-        *("smbprotocol", "requests", "urllib3", "fsspec"),
+        *("smbprotocol", "requests", "urllib3", "grpc", "fsspec"),
     ]
 )
 """What object stores and servers are reached with, and which raises errors that are no `OSError`."""
@@ -55,9 +55,11 @@ def foreign_to_storage_error(error: Exception, what: str) -> StorageError | None
     """Return our error for one that came out of fsspec; None if it is nobody's failure but a mistake of the caller."""
     if isinstance(error, OSError):
         return to_storage_error(error, what)
+    if isinstance(error, EOFError):  # paramiko says so of a connection that ends
+        return to_storage_error(ConnectionError("the connection has ended"), what)
     if type(error).__module__.partition(".")[0] not in _CLIENT_PACKAGES:
         return None
-    reason = str(error) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__  # Azure's has several lines
     return StorageError(f"{what} failed: {reason.rstrip('.')}.", hint="What was logged before is safe.")
 
 

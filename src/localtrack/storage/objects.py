@@ -12,9 +12,10 @@ from threading import Lock
 from typing import Any, BinaryIO, Final, cast
 
 from localtrack import reporting
-from localtrack.errors import ErrorCode, LocaltrackError, MissingPackageError, StorageError
+from localtrack.errors import LocaltrackError, StorageError
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import of_protocol
+from localtrack.storage.clients import connect
 from localtrack.storage.failures import foreign_to_storage_error
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.mappedfile import MappedFile
@@ -23,9 +24,6 @@ from localtrack.storage.object_log import ObjectLog
 from localtrack.storage.spool_folders import ensure_default_root, ensure_spool
 
 _COPY_BYTES: Final = 1024 * 1024
-_S3_PATIENCE: Final = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}
-"""Where the user has configured nothing: with the defaults the end of a run waits minutes for a store that hangs."""
-_S3_TRIES: Final = 3
 _WHOLE_BYTES: Final = 1024 * 1024
 """An object no larger than this is fetched at once."""
 _RANGE_BYTES: Final = 256 * 1024
@@ -57,7 +55,7 @@ class ObjectStorage:
     def _fs(self) -> Any:
         """The file system of fsspec. Its connections and threads do not outlive a fork."""
         if self._pid != os.getpid():
-            self._made_fs = _connect(self.uri)[0]
+            self._made_fs = connect(self.uri)[0]
             self._pid = os.getpid()
         return self._made_fs
 
@@ -69,7 +67,7 @@ class ObjectStorage:
             LocaltrackError: The package for its protocol is not installed.
             StorageError: fsspec does not know the protocol, or it refuses the URL.
         """
-        fs, root = _connect(url)
+        fs, root = connect(url)
         return cls(fs, root, url)
 
     def path(self, key: str) -> str:
@@ -103,7 +101,7 @@ class ObjectStorage:
         if not rest:
             return found
         with _mapped(f"Reading {len(rest)} objects of {self.uri}"):
-            answers = self._fs.cat(list(rest), on_error="return", **self._read_options)
+            answers = self._cat(list(rest))
         for path, answer in answers.items():
             key = rest.get(path) or rest[path.lstrip("/")]
             if isinstance(answer, FileNotFoundError):
@@ -115,6 +113,20 @@ class ObjectStorage:
             if is_unchanging(key):
                 self._cache.put(key, found[key])
         return found
+
+    def _cat(self, paths: list[str]) -> dict[str, Any]:
+        fs = self._fs
+        if not fs.async_impl:
+            return cast("dict[str, Any]", fs.cat(paths, on_error="return"))
+        import fsspec.asyn
+
+        # As `cat` of these packages, but for adlfs, where it reads one after the other and first asks what is there.
+        async def read() -> list[Any]:
+            reads = [fs._cat_file(path, **self._read_options) for path in paths]
+            answers: list[Any] = await fsspec.asyn._run_coros_in_chunks(reads, return_exceptions=True)
+            return answers
+
+        return dict(zip(paths, fsspec.asyn.sync(fs.loop, read), strict=True))
 
     def open(self, key: str) -> BinaryIO:
         """See `Storage.open`. Small objects are fetched as a whole, of others the ranges that are read."""
@@ -139,6 +151,8 @@ class ObjectStorage:
 
     def find(self, key: str) -> dict[str, Entry]:
         """Return all objects below a key, those in folders too, by their keys."""
+        if self.capabilities.has_folders:
+            return self._walk(key)
         prefix = self._full(key).rstrip("/") + "/"
         with _mapped(f"Listing {self.path(key)}"):
             try:
@@ -153,10 +167,22 @@ class ObjectStorage:
                 found[f"{key}/{below}"] = Entry(name, False, int(item.get("size") or 0), _mtime_ms(item))
         return found
 
+    def _walk(self, key: str) -> dict[str, Entry]:
+        # Not by fsspec's `find`, which leaves out what it cannot list: a server that fails would be an empty store.
+        found: dict[str, Entry] = {}
+        folders = [key]
+        while folders:
+            folder = folders.pop()
+            for entry in self.entries(folder):
+                if entry.is_folder:
+                    folders.append(f"{folder}/{entry.name}")
+                else:
+                    found[f"{folder}/{entry.name}"] = entry
+        return found
+
     def exists(self, key: str) -> bool:
-        """See `Storage.exists`."""
-        with _mapped(f"Looking for {self.path(key)}"):
-            return bool(self._fs.exists(self._full(key)))
+        """See `Storage.exists`. fsspec's own says of many protocols that there is nothing when the request failed."""
+        return self.stat(key) is not None
 
     def entries(self, key: str) -> list[Entry]:
         """See `Storage.entries`."""
@@ -286,6 +312,10 @@ class ObjectStorage:
     def put_stream(self, key: str, file: BinaryIO) -> None:
         """Upload a file from its beginning."""
         self.make_folder(key.rpartition("/")[0])
+        if (put_whole := getattr(self._fs, "put_stream", None)) is not None:
+            with _mapped(f"Writing {self.path(key)}"):
+                put_whole(self._full(key), file)
+            return
         with _mapped(f"Writing {self.path(key)}"), self._fs.open(self._full(key), "wb") as target:
             file.seek(0)
             while block := file.read(_COPY_BYTES):
@@ -322,27 +352,6 @@ def _mtime_ms(item: dict[str, Any]) -> int:
         if isinstance(value, datetime.datetime):
             return int(value.timestamp() * 1000)
     return 0
-
-
-def _connect(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    options: dict[str, Any] = {}
-    protocol = url.partition("://")[0]
-    if protocol in ("s3", "s3a") and "config_kwargs" not in fsspec.config.conf.get("s3", {}):
-        options["config_kwargs"] = _S3_PATIENCE
-    try:
-        # A cached one could be that of the parent before a fork.
-        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
-    except ImportError as error:
-        raise MissingPackageError(f"{url} needs another package: {error}.", hint="Install it with pip.") from error
-    except ValueError as error:
-        raise StorageError(
-            f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."
-        ) from error
-    if options:
-        fs.retries = _S3_TRIES
-    return fs, root
 
 
 @contextmanager

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.s3 import s3, s3_server, s3_url
 
 from localtrack.errors import StorageError
 from localtrack.storage import doctor
 from localtrack.storage.doctor import Peer, diagnose
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.objects import ObjectStorage
-
-__all__ = ["s3", "s3_server", "s3_url"]
 
 
 def test_a_local_folder_is_safe(tmp_path: Path) -> None:
@@ -30,18 +27,6 @@ def test_a_local_folder_is_safe(tmp_path: Path) -> None:
 def test_memory_is_of_one_process() -> None:
     diagnosis = diagnose(ObjectStorage.at("memory://doctor"))
     assert [check.name for check in diagnosis.checks] == ["memory"]
-
-
-def test_an_object_store_is_tested_by_two_processes(s3_url: str) -> None:
-    diagnosis = diagnose(ObjectStorage.at(s3_url))
-    assert {check.name: check.text for check in diagnosis.checks if check.verdict == "bad"} == {}
-    assert [check.name for check in diagnosis.checks] == [
-        "conditional put",
-        "list after write",
-        "whole objects",
-        "clock",
-        "speed",
-    ]
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""Opens what fsspec reaches a store with, so that a store that fails or hangs is given up in seconds, not in minutes.
+
+Each package waits and tries again by rules of its own: with the defaults one request to a store that is down takes
+botocore minutes, Azure's client 80 seconds and gcsfs 35, for each object that is to be sent at the end of a run.
+Whatever the user has configured counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import types
+from typing import Any, Final
+
+from localtrack.errors import ErrorCode, MissingPackageError, StorageError
+from localtrack.storage.failures import foreign_to_storage_error
+
+CONNECT_PATIENCE_S: Final = 5
+READ_PATIENCE_S: Final = 20
+TRIES: Final = 3
+"""How often a request is made that fails in a way that may pass."""
+
+_PACKAGES: Final = {
+    **dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")),
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
+    **dict.fromkeys(("abfs", "abfss", "az", "adl"), ("adlfs", "azure")),
+    **dict.fromkeys(("sftp", "ssh"), ("paramiko", "sftp")),
+}
+"""By protocol: what reaches it, and the extra that brings it."""
+
+_PATIENCE_OPTIONS: Final = (
+    "config_kwargs",
+    "session_kwargs",
+    "requests_timeout",
+    "connection_timeout",
+    "read_timeout",
+    "timeout",
+)
+
+
+def connect(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and the path in it.
+
+    Raises:
+        MissingPackageError: The package for the protocol is not installed.
+        StorageError: fsspec does not know the protocol, refuses the URL, or there is no connection.
+    """
+    import fsspec
+    import fsspec.config
+
+    protocol = url.partition("://")[0].lower()
+    configured = fsspec.config.conf.get(protocol, {})
+    is_patience_ours = not any(name in configured for name in _PATIENCE_OPTIONS)
+    try:
+        if protocol in ("sftp", "ssh"):
+            return _connect_sftp(url)
+        options = _patience(protocol) if is_patience_ours else {}
+        # A cached one could be that of the parent before a fork.
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+    except ImportError as error:
+        package, extra = _PACKAGES.get(protocol, ("", ""))
+        if package:
+            raise MissingPackageError.of(url, package, extra=extra) from error
+        raise MissingPackageError(f"{url} needs another package: {error}.", hint="Install it with pip.") from error
+    except ValueError as error:
+        raise StorageError(
+            f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."
+        ) from error
+    except Exception as error:  # each package has errors of its own; what is none of theirs passes
+        mapped = foreign_to_storage_error(error, f"Connecting to {url}")
+        if mapped is None:
+            raise
+        raise mapped from error
+    if is_patience_ours:
+        _limit_tries(fs, protocol)
+    return fs, root
+
+
+def _patience(protocol: str) -> dict[str, Any]:
+    if protocol in ("s3", "s3a"):
+        config = {
+            "connect_timeout": CONNECT_PATIENCE_S,
+            "read_timeout": READ_PATIENCE_S,
+            "retries": {"max_attempts": TRIES - 1},
+        }
+        return {"config_kwargs": config}
+    if protocol in ("gs", "gcs"):
+        import aiohttp  # gcsfs brings it
+
+        # Of a whole request: an object is 1 MiB, and large files are sent in parts.
+        patience = aiohttp.ClientTimeout(total=3 * READ_PATIENCE_S, connect=CONNECT_PATIENCE_S)
+        return {"session_kwargs": {"timeout": patience}}
+    if protocol in ("abfs", "abfss", "az"):
+        return {"connection_timeout": CONNECT_PATIENCE_S, "read_timeout": READ_PATIENCE_S}
+    return {}
+
+
+def _limit_tries(fs: Any, protocol: str) -> None:
+    """Set what no option of the package sets."""
+    if protocol in ("s3", "s3a"):
+        fs.retries = TRIES
+    elif protocol in ("gs", "gcs"):
+        from gcsfs.retry import retry_request
+
+        _be_silent("gcsfs")
+        plain = getattr(type(fs)._request, "__wrapped__", None)
+        if plain is not None:  # six tries are bound to it where it is defined
+            fs._request = types.MethodType(retry_request(retries=TRIES)(plain), fs)
+    elif protocol in ("abfs", "abfss", "az"):
+        _be_silent("azure.storage")
+        for policy in fs.service_client._pipeline._impl_policies:
+            if hasattr(policy, "initial_backoff"):
+                policy.total_retries = TRIES - 1
+                policy.initial_backoff = policy.increment_base = policy.random_jitter_range = 1
+
+
+def _connect_sftp(url: str) -> tuple[Any, str]:
+    from localtrack.storage.sftp import SftpFiles
+
+    _be_silent("paramiko")
+    fs = SftpFiles(**SftpFiles._get_kwargs_from_urls(url))
+    return fs, fs._strip_protocol(url)
+
+
+def _be_silent(name: str) -> None:
+    """Keep a package from printing each failure with its stack: it is raised too, and said once."""
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)

@@ -1,0 +1,218 @@
+"""Files on an SFTP server: fsspec's client, made to write whole files, to be used by many threads, and to come back.
+
+fsspec's own writes into the file that readers see, waits for ever for a server that is silent, and is of no more use
+once its connection is gone. The protocol itself has what a store needs: `rename` refuses a target that is there
+(draft-ietf-secsh-filexfer-02, 6.5), and `posix-rename@openssh.com` replaces it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from threading import RLock
+from typing import Any, BinaryIO, Final, TypeVar
+
+import paramiko
+from fsspec.implementations.sftp import SFTPFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+from localtrack.format.layout import TEMPORARY_PREFIX
+
+T = TypeVar("T")
+
+PATIENCE_S: Final = 20.0
+"""So long a server may be silent before the connection is given up."""
+_PREFETCH_BYTES: Final = 64 * 1024
+"""From so much on, a file is asked for in many requests at once."""
+
+
+class SftpFiles(SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """What `ObjectStorage` asks of a file system.
+
+    Concurrency: any thread; paramiko's client is for one at a time, so they take turns.
+    """
+
+    cachable = False
+
+    def __init__(self, host: str, **ssh_kwargs: Any) -> None:
+        self._turn = RLock()
+        self._folders: set[str] = set()
+        for name in ("timeout", "banner_timeout", "auth_timeout", "channel_timeout"):
+            ssh_kwargs.setdefault(name, PATIENCE_S)
+        super().__init__(host, **ssh_kwargs)
+
+    def _connect(self) -> None:
+        super()._connect()
+        self.ftp.get_channel().settimeout(PATIENCE_S)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Return what is known of a file or folder."""
+        path = self._strip_protocol(path)
+        found: dict[str, Any] = self._decode_stat(self._try(lambda ftp: ftp.stat(path)))
+        return {**found, "name": path}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """Return what a folder holds."""
+        path = self._strip_protocol(path)
+        found = [self._decode_stat(item, path) for item in self._try(lambda ftp: ftp.listdir_attr(path))]
+        return found if detail else sorted(item["name"] for item in found)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """Return the bytes of a file from `start` up to `end`."""
+        path = self._strip_protocol(path)
+
+        def get(ftp: paramiko.SFTPClient) -> bytes:
+            with ftp.open(path, "rb") as file:
+                size = file.stat().st_size or 0
+                stop = size if end is None else min(end, size)
+                if start:
+                    file.seek(start)
+                elif stop > _PREFETCH_BYTES:
+                    file.prefetch(stop)
+                return bytes(file.read(max(stop - (start or 0), 0)))
+
+        return self._try(get)
+
+    def cat(self, path: Sequence[str], *, on_error: str = "raise", **_: Any) -> dict[str, bytes | Exception]:  # type: ignore[override, unused-ignore]
+        """Return the bytes of many files; with `on_error="return"` what went wrong in their place."""
+        found: dict[str, bytes | Exception] = {}
+        for one in path:
+            try:
+                found[one] = self.cat_file(one)
+            except OSError as error:
+                if on_error != "return":
+                    raise
+                found[one] = error
+        return found
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        """Put a whole file in place; with `mode="create"` only if there is none.
+
+        Raises:
+            FileExistsError: There is one.
+        """
+        self.put_stream(path, io.BytesIO(value), mode=mode)
+
+    def put_stream(self, path: str, file: BinaryIO, *, mode: str = "overwrite") -> None:
+        """As `pipe_file`, from the beginning of a file."""
+        path = self._strip_protocol(path)
+        folder = path.rpartition("/")[0]
+        temporary = f"{folder}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
+
+        def put(ftp: paramiko.SFTPClient) -> None:
+            file.seek(0)
+            try:
+                ftp.putfo(file, temporary)  # compares the size when all is sent
+                if mode == "create":
+                    ftp.rename(temporary, path)
+                else:
+                    _replace(ftp, temporary, path)
+            except OSError:
+                if ftp.get_channel().closed:
+                    raise
+                is_there = mode == "create" and _exists(ftp, path)
+                if _exists(ftp, temporary):
+                    ftp.remove(temporary)
+                if is_there:
+                    raise FileExistsError(path) from None
+                raise
+
+        try:
+            self._try(put)
+        except FileNotFoundError:  # the folder has been removed since it was made
+            self._folders.clear()
+            self.makedirs(folder, exist_ok=True)
+            self._try(put)
+
+    def rm_file(self, path: str) -> None:
+        """Remove a file."""
+        path = self._strip_protocol(path)
+        self._try(lambda ftp: ftp.remove(path))
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+        path = self._strip_protocol(path)
+        self._folders.discard(path)
+        self._try(lambda ftp: ftp.rmdir(path))
+
+    def makedirs(self, path: str, exist_ok: bool = False, mode: int = 0o777) -> None:
+        """Make a folder and those above it; others may do so at the same moment."""
+        path = self._strip_protocol(path).rstrip("/")
+        if not path or path in self._folders:
+            return
+
+        def make(ftp: paramiko.SFTPClient) -> None:
+            try:
+                ftp.mkdir(path, mode)
+            except FileNotFoundError:
+                self.makedirs(path.rpartition("/")[0], exist_ok=True, mode=mode)
+                self._make_if_missing(ftp, path, mode)
+            except OSError:
+                if not exist_ok or not _exists(ftp, path):
+                    raise
+
+        self._try(make)
+        self._folders.add(path)
+
+    @staticmethod
+    def _make_if_missing(ftp: paramiko.SFTPClient, path: str, mode: int) -> None:
+        try:
+            ftp.mkdir(path, mode)
+        except OSError:
+            if not _exists(ftp, path):
+                raise
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
+        """Open for reading; what is read is fetched in ranges."""
+        if mode != "rb":
+            raise ValueError(f"{mode}: files are put as a whole")
+        return _Ranges(self, path, mode, block_size or "default", cache_type=options.get("cache_type", "readahead"))
+
+    def _try(self, call: Callable[[paramiko.SFTPClient], T]) -> T:
+        """Return what `call` returns, on a new connection if the old one is found to have ended."""
+        with self._turn:
+            if self._is_gone():
+                self._connect()
+            try:
+                return call(self.ftp)
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                if isinstance(error, TimeoutError):
+                    # What it still has to say would be taken for the answer to the next question.
+                    self.client.close()
+                    raise
+                if not self._is_gone():
+                    raise  # the server's answer
+            # The connection may have ended long ago, or during the call: every call can be made twice.
+            self._connect()
+            return call(self.ftp)
+
+    def _is_gone(self) -> bool:
+        transport = self.client.get_transport()
+        return transport is None or not transport.is_active() or self.ftp.get_channel().closed
+
+
+class _Ranges(AbstractBufferedFile):  # type: ignore[misc]  # fsspec ships no types
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        found: bytes = self.fs.cat_file(self.path, start, end)
+        return found
+
+
+def _exists(ftp: paramiko.SFTPClient, path: str) -> bool:
+    try:
+        ftp.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _replace(ftp: paramiko.SFTPClient, source: str, target: str) -> None:
+    try:
+        ftp.posix_rename(source, target)
+    except OSError as error:
+        # The server has no such extension; then readers see no file for a moment.
+        if error.errno is not None or "unsupported" not in str(error).lower() or not _exists(ftp, source):
+            raise
+        if _exists(ftp, target):
+            ftp.remove(target)
+        ftp.rename(source, target)
