@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from tests.crash.deeds import log_and_end, make, open_store, plan_call
 from tests.crash.faults import Fault, Operations
 
+from localtrack.api.store import Store
 from localtrack.errors import LocaltrackError
 from localtrack.storage.locks import maintenance_lock
 from localtrack.store import spool_thread
+from localtrack.store.cleaning.report import GcReport
 
 
 def start_together(root: str, ready: str, go: str, said: str, prefix: str, calls_count: int) -> None:
@@ -97,38 +100,71 @@ def log_on_host(root: str, said: str, prefix: str, calls_count: int, host: str, 
     store.close()
 
 
-def do_maintenance(root: str, until_s: float, report: str, seed: int) -> None:
-    """Search, read, seal, compact, check, sync and hold locks until a time; leave what was refused, by its code."""
+def do_maintenance(root: str, stop: str, report: str, seed: int, other: str, server: str = "") -> None:
+    """Maintain a store in all ways there are; leave what was done and refused, and which runs were deleted.
+
+    Args:
+        root: The store.
+        stop: It goes on until there is this file.
+        report: Where to say so; it is there whole at any time.
+        seed: What is done in which order.
+        other: Another store, that the store is merged into and pushed to.
+        server: URL of an MLflow server that gets the runs of the experiment `pushed`.
+    """
     random = Random(seed)
     refused: dict[str, int] = {}
     done: dict[str, int] = {}
+    deleted: list[str] = []
     store = open_store(root, spool="")
-    while time.time() < until_s:
-        name = random.choice(["search", "read", "seal", "compact", "check", "gc", "lock"])
+
+    def delete() -> None:
+        with store.start_run("rubbish", context=False) as run:
+            make(run, plan_call(0, "rubbish"))
+        deleted.append(run.run_id)
+        store.delete_run(run.run_id)
+
+    def read() -> None:
+        if rows := store.search_runs(max_results=20):
+            store.metric_history(random.choice(rows).info.run_id)
+
+    def lock() -> None:
+        with maintenance_lock(store.storage, "soak", timeout_s=0.1):
+            time.sleep(0.01)
+
+    def merge() -> None:
+        with Store.open(other) as copy:
+            copy.merge(root)
+
+    ways: dict[str, Callable[[], object]] = {
+        "search": lambda: store.search_runs(filter_string="attributes.status != 'FAILED'", max_results=None),
+        "read": read,
+        "seal": store.seal,
+        "compact": store.compact,
+        "check": store.check,
+        "delete": delete,
+        "gc": lambda: store.gc(dry_run=False, older_than="0s"),
+        "pack": lambda: store.pack(older_than="1s"),
+        "merge": merge,
+        "sync": lambda: store.sync(other),
+        "lock": lock,
+    }
+    if server:
+        ways["push"] = lambda: store.sync(server, experiment_names=["pushed"])
+    turn: list[str] = []
+    while not os.path.exists(stop):
+        turn = turn or random.sample(list(ways), len(ways))
+        name = turn.pop()
         try:
-            if name == "search":
-                store.search_runs(filter_string="attributes.status != 'FAILED'", max_results=None)
-            elif name == "read":
-                rows = store.search_runs(max_results=20)
-                if rows:
-                    store.metric_history(random.choice(rows).info.run_id)
-            elif name == "seal":
-                store.seal()
-            elif name == "compact":
-                store.compact()
-            elif name == "check":
-                store.check()
-            elif name == "gc":
-                store.gc()
-            else:
-                with maintenance_lock(store.storage, "soak", timeout_s=0.1):
-                    time.sleep(0.01)
+            found = ways[name]()
             done[name] = done.get(name, 0) + 1
+            if isinstance(found, GcReport) and found.runs_count:
+                done["removed"] = done.get("removed", 0) + found.runs_count
         except LocaltrackError as error:
             code = f"{name}: {error.code}: {error.message[:200]}"
             refused[code] = refused.get(code, 0) + 1
         time.sleep(random.random() * 0.3)
-        Path(report).write_text(json.dumps({"done": done, "refused": refused}))
+        Path(f"{report}.new").write_text(json.dumps({"done": done, "refused": refused, "deleted": deleted}))
+        os.replace(f"{report}.new", report)
 
 
 def spool_and_log(root: str, spool: str, said: str, prefix: str) -> None:
@@ -147,12 +183,12 @@ def spool_and_log(root: str, spool: str, said: str, prefix: str) -> None:
         os.write(out, b"e\n")
 
 
-def log_slowly(root: str, said: str, prefix: str, run_id: str | None) -> None:
+def log_slowly(root: str, said: str, prefix: str, run_id: str | None, experiment: str = "soak") -> None:
     """Log without end, and not as fast as possible: to one run of many processes, or to short runs of its own."""
     out = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     store = open_store(root, 3_000, spool="")
     while True:
-        run = store.start_run("soak", context=False) if run_id is None else store.attach_run(run_id)
+        run = store.start_run(experiment, context=False) if run_id is None else store.attach_run(run_id)
         os.write(out, f"s {run.run_id}\n".encode())
         number = 0
         while run_id is not None or number < 40:
