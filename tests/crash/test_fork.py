@@ -143,21 +143,21 @@ def test_no_lock_stays_held_in_a_child(forks: Forks, fast_folder: Path) -> None:
     assert audit(root, []).problems == []
 
 
-def parent_of_a_survivor(root: str, said: str, alive: str, during: str) -> None:
-    """Fork a child that lives as long as a file is there, in the middle of something; die once it lives."""
+def parent_of_a_survivor(root: str, said: str, stop: str, during: str) -> None:
+    """Fork a child that lives until a file is there, in the middle of something."""
     store = open_store(root)
     run = store.start_run("e", context=False)
     run.log_metric("m", 1.0)
     Path(said).write_text(run.run_id)
 
+    def live() -> None:
+        while not os.path.exists(stop):
+            time.sleep(0.01)
+
     def fork() -> None:
-        lives, says_so = os.pipe()
         if os.fork() == 0:
-            os.write(says_so, b"!")
-            while os.path.exists(alive):
-                time.sleep(0.01)
+            live()
             os._exit(0)
-        os.read(lives, 1)  # until then the child still has what it does away with when it begins
 
     if during == "sync":
         real, is_syncing, may_end = os.fsync, threading.Event(), threading.Event()
@@ -173,7 +173,7 @@ def parent_of_a_survivor(root: str, said: str, alive: str, during: str) -> None:
         fork()
         may_end.set()
     elif during == "exec":
-        subprocess.Popen([sys.executable, "-c", f"import os,time\nwhile os.path.exists({alive!r}): time.sleep(.01)"])
+        subprocess.Popen([sys.executable, "-c", f"import os,time\nwhile not os.path.exists({stop!r}): time.sleep(.01)"])
     else:
         fork()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -181,17 +181,16 @@ def parent_of_a_survivor(root: str, said: str, alive: str, during: str) -> None:
 
 @pytest.mark.parametrize("during", ["nothing", "sync", "exec"])
 def test_a_dead_parent_is_dead_though_its_child_lives(forks: Forks, fast_folder: Path, during: str) -> None:
-    root, said, alive = fast_folder / "store", fast_folder / "said", fast_folder / "alive"
-    alive.touch()
+    root, said, stop = fast_folder / "store", fast_folder / "said", fast_folder / "stop"
     pid = forks.start(
-        "tests.crash.test_fork:parent_of_a_survivor", root=str(root), said=str(said), alive=str(alive), during=during
+        "tests.crash.test_fork:parent_of_a_survivor", root=str(root), said=str(said), stop=str(stop), during=during
     )
     assert forks.wait(pid) == -signal.SIGKILL
     try:
         with Store.open(root) as store:
             assert store.describe_run(said.read_text()).liveness == "dead"
     finally:
-        alive.unlink()
+        stop.touch()
 
 
 def log_in_spawned(root: str, run_id: str, prefix: str) -> None:
