@@ -14,11 +14,27 @@ from typing import Any
 
 import pytest
 from tests.conformance.library_reading import read_with_library
+from tests.independent.golden_models import begun, metric
+from tests.independent.golden_packs import pack
 from tests.independent.golden_points import FOLDER, RUN, put_chunk, put_segment, unsealed
-from tests.independent.hand import A, B, HandLog, HandStore, created, dump, experiment_id, run_id, run_log
+from tests.independent.hand import (
+    A,
+    B,
+    HandLog,
+    HandStore,
+    created,
+    dump,
+    experiment_id,
+    model_id,
+    model_log,
+    run_id,
+    run_log,
+)
 
 from localtrack import Store
+from localtrack.api.store_cleanup import check_document_at
 from localtrack.errors import FormatError, NotFoundError
+from localtrack.store.checking.corrections import correct_file
 from localtrack.types import CheckFinding
 
 DATA = Path(__file__).parents[1] / "data"
@@ -26,6 +42,8 @@ T = 1_790_000_000_000
 BYSTANDER = "/a/bystander"
 SHORT = f"runs/2026-09-21/{run_id(2)}"
 LONG = f"runs/2026-09-21/{run_id(3)}"
+MODEL = f"models/2026-09-21/{model_id(1)}"
+PACKED = (11, 12)
 
 
 def make_store(root: Path) -> None:
@@ -61,6 +79,17 @@ def make_store(root: Path) -> None:
     bystander.add(["run", T, {"start_ms": T, "status": "RUNNING", "user": "eve"}], ["k", 0, ["m"]], [0, 1, 1, 7.0])
     bystander.close(T + 4, points=1, chunks=0, points_all=1)
     store.log(f"runs/2026-09-21/{run_id(9)}", bystander)
+    model = begun(model_log(model_id(1)), name="forest")
+    model.add(["artifact", T + 1, {"path": "MLmodel", "bytes": 5, "sha256": _sha256(b"model")}], metric(T + 2, 0.5))
+    store.log(MODEL, model.close(T + 3, points=0, chunks=0, points_all=0))
+    store.put(f"{MODEL}/artifacts/MLmodel", b"model")
+    packed = {}
+    for number in PACKED:
+        log = run_log(run_id(number)).add(["run", T, {"start_ms": T, "status": "RUNNING", "user": "eve"}])
+        log.add(["k", 0, ["m"]], [0, 1, 1, 7.0], ["info", T + 1, {"status": "FINISHED", "end_ms": T + 1}])
+        log.close(T + 4, points=1, chunks=0, points_all=1)
+        packed[f"runs/2026-09-21/{run_id(number)}/{A}.jsonl"] = log.data
+    store.put(*pack(packed))
     store.write(root)
 
 
@@ -84,8 +113,6 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 
 def check(root: Path) -> list[CheckFinding]:
-    from localtrack.api.store_cleanup import check_document_at
-
     report = check_document_at(root)
     if report.findings:
         return report.findings
@@ -109,8 +136,9 @@ def cannot_be_told(key: str, how: str, data: bytes, at: int) -> bool:
         return how in ("cut", "gone") or at > 0
     if key.startswith("edits/") and how in ("cut", "gone"):
         return True
-    if how == "gone":  # a closed log without chunks: with no notice there is nothing that speaks of it
-        return key == f"{SHORT}/{A}.jsonl" or key == f"runs/2026-09-21/{run_id(9)}/{A}.jsonl"
+    if how == "gone":  # a closed log without chunks: with no notice there is nothing that speaks of it; a pack
+        alone = (SHORT, f"runs/2026-09-21/{run_id(9)}", MODEL)
+        return key in [f"{folder}/{A}.jsonl" for folder in alone] or key.startswith("packs/")
     if how == "cut" and key.endswith(".jsonl") and ".points." not in key:
         whole = data.rfind(b"\n", 0, at) + 1
         has_lost_points = any(line.startswith(b"[0,") for line in data[whole:].splitlines())
@@ -150,11 +178,13 @@ def test_one_damage_is_one_finding(sound: Path, tmp_path: Path, how: str, long_f
             if findings[0].invariant == "M8":
                 continue  # who may not read the edits may not read the store: section 5.3
             if key != "localtrack.json" and not key.startswith(f"runs/2026-09-21/{run_id(9)}"):
+                # All other runs answer.
                 with Store.open(root, create=False) as store:
                     row = store.get_run(run_id(9))
                     assert (row.info.user_id, row.data.metrics) == ("eve", {"m": 7.0})
         (root / key).write_bytes(data)
-    kinds = {"localtrack.json", "experiments", "runs"} | ({"edits"} if how == "changed" else set())
+    kinds = {"localtrack.json", "experiments", "runs", "models"} | ({"edits"} if how == "changed" else set())
+    kinds |= {"packs"} if how != "gone" else set()
     assert set(told) >= kinds
 
 
@@ -328,3 +358,75 @@ def test_a_document_that_is_damaged_stops_all_else(tmp_path: Path) -> None:
         Store.open(tmp_path / "store")
     (finding,) = check(tmp_path / "store")
     assert (finding.key, finding.severity) == ("localtrack.json", "error")
+
+
+def test_repair_puts_back_a_byte_that_changed(sound: Path, tmp_path: Path) -> None:
+    """Of closed logs, chunks, segments and the store's document: their checksums tell which byte, and what it was."""
+    root = tmp_path / "store"
+    shutil.copytree(sound, root)
+    files = files_of(sound)
+    told: Counter[str] = Counter()
+    for key, data in files.items():
+        is_open_chunk = key.endswith(".2.points.jsonl") and b'["Closed"' not in data
+        if not key.endswith((".jsonl", ".parquet", "localtrack.json")) or key.startswith("inbox/") or is_open_chunk:
+            continue
+        for at in (len(data) // 3, len(data) - 2):
+            (root / key).write_bytes(data[:at] + bytes([data[at] ^ 0x21]) + data[at + 1 :])
+            report = check_document_at(root, repair=True)
+            if not report.repaired:
+                with Store.open(root, create=False) as store:
+                    report = store.check(repair=True)
+            assert [finding.key for finding in report.repaired] == [key], (key, at, report.findings)
+            assert report.is_sound
+            after = files_of(root)
+            assert {k: after[k] for k in files} == files
+            kept = [name for name in after if name.startswith(f"quarantine/{key}")]
+            assert len(kept) == 1
+            (root / kept[0]).unlink()
+            for name in [name for name in after if name.startswith("inbox/") and name not in files]:
+                (root / name).unlink()
+            told[key.rpartition(".")[2] if key.startswith("runs/") else key.partition("/")[0]] += 1
+    assert told.keys() == {"localtrack.json", "edits", "models", "jsonl", "parquet"}
+
+
+def test_a_letter_that_makes_the_store_unreadable_is_put_back(sound: Path, tmp_path: Path) -> None:
+    """A record of an unknown type in capitals may mean anything (5.3), unless a checksum says what it was."""
+    root = tmp_path / "store"
+    shutil.copytree(sound, root)
+    (path,) = (root / "edits").iterdir()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'["experiment"', b'["Experiment"', 1))
+    key = f"edits/{path.name}"
+    with Store.open(root, create=False) as store:
+        with pytest.raises(FormatError) as caught:
+            store.list_experiments()
+        assert key in str(caught.value)
+        assert "localtrack check" in caught.value.hint
+        (finding,) = store.check().findings
+        assert (finding.key, finding.invariant, finding.is_repairable) == (key, "M8", True)
+        assert store.check(repair=True).is_sound
+        assert {experiment.name for experiment in store.list_experiments()} == {"Default", "/Shared/churn", "kept"}
+    assert path.read_bytes() == data
+
+    # Of a log that was not closed nobody can tell; nor where more than a byte has changed.
+    for damaged in (
+        data[: data.rindex(b'["Closed"')].replace(b'["experiment"', b'["Experiment"', 1),
+        data.replace(b'["experiment"', b'["Experiment"'),
+    ):
+        path.write_bytes(damaged)
+        with Store.open(root, create=False) as store:
+            report = store.check(repair=True)
+            assert [(f.key, f.invariant) for f in report.findings] == [(key, "M8")]
+            assert report.repaired == []
+            assert "newer" in report.findings[0].what
+        assert path.read_bytes() == damaged
+
+
+def test_what_nobody_can_tell_is_not_put_back(sound: Path) -> None:
+    key, data = next(it for it in files_of(sound).items() if it[0].startswith(f"{SHORT}/") and it[0].endswith(".jsonl"))
+    assert correct_file(key, data[:200] + b"xy" + data[202:]) is None, "two bytes"
+    assert correct_file(key, data[:-30]) is None, "cut"
+    at = data.rindex(b'["Closed",') + 12
+    assert correct_file(key, data[:at] + b"x" + data[at + 1 :]) is None, "a digit of a stamp: any may have stood there"
+    open_log = data[: data.rindex(b'["Closed",')]
+    assert correct_file(key, open_log[:200] + b"x" + open_log[201:]) is None, "without a checksum"

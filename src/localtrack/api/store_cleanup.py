@@ -171,7 +171,10 @@ class CleanupCalls:
         """
         from localtrack.store.checking.store_check import check_store
 
-        return check_store(self._site, self._runs.inbox, repair=repair, sizes_only=sizes_only, progress=progress)
+        report = check_store(self._site, self._runs.inbox, repair=repair, sizes_only=sizes_only, progress=progress)
+        if report.repaired:
+            self._catalog.forget()
+        return report
 
     def gc(
         self,
@@ -411,8 +414,12 @@ def _bulk_limit(max_runs: int | None) -> int:
     return max_runs
 
 
-def check_document_at(location: str | os.PathLike[str]) -> CheckReport:
+def check_document_at(location: str | os.PathLike[str], *, repair: bool = False) -> CheckReport:
     """Say what is wrong with the document that makes a folder a store, without which it cannot be opened.
+
+    Args:
+        location: The store.
+        repair: Mend it if only one byte of it has changed.
 
     Raises:
         NotFoundError: There is no store, and nothing that looks like one.
@@ -426,4 +433,4 @@ def check_document_at(location: str | os.PathLike[str]) -> CheckReport:
             code=ErrorCode.STORE_NOT_FOUND,
             hint="Make one with `localtrack init`, or check the path.",
         )
-    return check_document(storage)
+    return check_document(storage, repair=repair)

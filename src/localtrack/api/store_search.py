@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from localtrack.api import environment
 from localtrack.api.pages import RunPage
 from localtrack.api.store_experiments import ExperimentCalls
+from localtrack.errors import ErrorCode, StateError
 from localtrack.format.layout import INBOX
 from localtrack.storage.once import once
 from localtrack.store.catalog import Catalog
@@ -130,7 +131,15 @@ class SearchCalls(ExperimentCalls):
     def _runs(self) -> Runs:
         from localtrack.store.runs import Runs
 
-        return Runs(self._site, self._catalog, lambda: self._index)
+        myself = weakref.ref(self)  # else a store is in a circle, and goes only when somebody looks for those
+
+        def index() -> SearchIndex:
+            store = myself()
+            if store is None:
+                raise StateError("The store was let go of.", code=ErrorCode.STORE_CLOSED)
+            return store._index
+
+        return Runs(self._site, self._catalog, index)
 
     @once
     def _models(self) -> Models:

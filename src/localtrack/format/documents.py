@@ -52,7 +52,10 @@ def parse_store(data: bytes, *, where: str) -> StoreDocument:
     """
     fields = _parse(data, where=where)
     try:
-        return StoreDocument(str(fields["store"]), int(fields["created_ms"]), str(fields.get("created_by", "")))
+        store_id, created_ms = fields["store"], fields["created_ms"]
+        if type(store_id) is not str or type(created_ms) is not int:
+            raise TypeError("a field has another type than it should")
+        return StoreDocument(store_id, created_ms, str(fields.get("created_by", "")))
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{where} is damaged: {error!r}.", hint="Restore it from a copy of the store.") from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from localtrack.errors import FormatError
@@ -114,11 +115,75 @@ def check_group(source: BinaryIO, group: Any, crc: int) -> None:
     Raises:
         FormatError: If they are not what was written.
     """
-    columns = [group.column(i) for i in range(group.num_columns)]
-    start = min(column.dictionary_page_offset or column.data_page_offset for column in columns)
-    size_bytes = sum(column.total_compressed_size for column in columns)
+    start, size_bytes = _span_of(group)
     if zlib.crc32(_read_at(source, start, size_bytes)) != crc:
         raise FormatError("The segment is damaged: points in it are not what was written.")
+
+
+def _span_of(group: Any) -> tuple[int, int]:
+    """Return where the bytes of a row group begin, and how many they are."""
+    columns = [group.column(i) for i in range(group.num_columns)]
+    start = min(column.dictionary_page_offset or column.data_page_offset for column in columns)
+    return start, sum(column.total_compressed_size for column in columns)
+
+
+def iter_corrected_segments(data: bytes) -> Iterator[bytes]:
+    """Yield what a segment may have been before one byte of it changed: its name tells which one it was."""
+    from localtrack.format.correction import iter_changes, iter_single_changes
+
+    for changed in (_MAGIC + data[len(_MAGIC) :], data[: -len(_MAGIC)] + _MAGIC):
+        if changed != data:
+            yield changed
+    end = len(data) - _TAIL_BYTES
+    begin = end - int.from_bytes(data[end : end + 4], "little")
+    found = _look_for_checksums(data[begin:end]) if len(_MAGIC) <= begin < end else None
+    if found is None or int(found.group(1)[:_DIGITS], 16) != zlib.crc32(_without_crc(data[begin:end], found)):
+        for length in iter_single_changes(data[end : end + 4], with_line_breaks=True):
+            size = int.from_bytes(length, "little")
+            other = _look_for_checksums(data[end - size : end]) if size <= end - len(_MAGIC) else None
+            if other is not None and other.end() <= size:
+                yield data[:end] + length + data[end + 4 :]
+    if found is None:
+        return
+    at, digits = found.start(1), found.group(1)
+    footer = _without_crc(data[begin:end], found)
+    for changed in iter_changes(footer, int(digits[:_DIGITS], 16)):
+        yield data[:begin] + changed[:at] + digits[:_DIGITS] + changed[at + _DIGITS :] + data[end:]
+    fitting = _digits(zlib.crc32(footer))
+    if fitting == digits[:_DIGITS] and data.endswith(_MAGIC):
+        groups = [int(digits[n : n + _DIGITS], 16) for n in range(_DIGITS, len(digits), _DIGITS)]
+        yield from _iter_corrected_groups(data, groups)
+    else:
+        yield data[: begin + at] + fitting + data[begin + at + _DIGITS :]
+
+
+def _look_for_checksums(footer: bytes) -> re.Match[bytes] | None:
+    try:
+        return _find_checksums(bytearray(footer))
+    except FormatError:
+        return None
+
+
+def _without_crc(footer: bytes, found: re.Match[bytes]) -> bytes:
+    return footer[: found.start(1)] + _UNKNOWN + footer[found.start(1) + _DIGITS :]
+
+
+def _iter_corrected_groups(data: bytes, checksums: list[int]) -> Iterator[bytes]:
+    """The same where the footer, which tells where row groups are, is sound."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    from localtrack.format.correction import iter_changes
+
+    metadata = pq.read_metadata(io.BytesIO(data))
+    begin = len(_MAGIC)
+    for number in range(min(metadata.num_row_groups, len(checksums))):
+        start, size_bytes = _span_of(metadata.row_group(number))
+        end = start + size_bytes
+        for changed in iter_changes(data[begin:end], checksums[number]):
+            yield data[:begin] + changed + data[end:]
+        begin = end
 
 
 def _find_checksums(footer: bytearray) -> re.Match[bytes]:

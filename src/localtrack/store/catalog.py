@@ -34,6 +34,7 @@ from localtrack.format.names import (
 )
 from localtrack.format.quota import Limit
 from localtrack.storage.failures import is_forbidden
+from localtrack.store.folder_reading import NEWER_HINT
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.store.process_log import ProcessLog
 from localtrack.store.site import Site, ensure_experiment_file
@@ -82,9 +83,18 @@ class Catalog:
             for name, (_, _, problems, is_newer) in self._edits.items():
                 if is_newer:
                     raise FormatError(
-                        f"{EDITS}/{name}: {problems[-1]}.", code=ErrorCode.NEWER_FORMAT, hint="Update localtrack."
+                        f"{EDITS}/{name}: {problems[-1]}.",
+                        code=ErrorCode.NEWER_FORMAT,
+                        hint=NEWER_HINT,
                     )
             return self._state
+
+    def forget(self) -> None:
+        """Read everything anew at the next look: a file was repaired, by which its size need not have changed."""
+        with self._lock:
+            self._edits.clear()
+            self._documents.clear()
+            self._state = None
 
     def adopt(self, experiments: Iterable[ExperimentDocument]) -> None:
         """Make known experiments that shown runs or models name, as after one was dropped in.

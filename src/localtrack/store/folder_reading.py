@@ -20,6 +20,10 @@ from localtrack.storage.once import once
 from localtrack.store.logparts import count_parts, gather_logs, read_log
 from localtrack.types import Finding
 
+NEWER_HINT: Final = (
+    "Update localtrack. If no newer version has written there, the file is damaged: see `localtrack check`, which may "
+    "be able to repair it."
+)
 _TRIES: Final = 10
 """How often a folder is listed anew because a file vanished between listing and reading (it was sealed)."""
 
@@ -64,6 +68,11 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
     def has_logs(self) -> bool:
         """Whether at least one log can be read: without, the folder holds nothing that can be shown."""
         return bool(self.logs)
+
+    @property
+    def why_newer(self) -> str:
+        """Which file only a newer version can read, and why, if there is one."""
+        return next((f"{it.key}: {it.what}" for it in self.findings if it.key != self.folder), self.folder)
 
     @once
     def state(self) -> AnyState:

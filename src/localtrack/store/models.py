@@ -16,7 +16,7 @@ from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_model_id, parse_model_id
 from localtrack.format.layout import ARTIFACTS, MODELS, model_folder
 from localtrack.store.catalog import Catalog, require_active
-from localtrack.store.folder_reading import list_folders
+from localtrack.store.folder_reading import NEWER_HINT, list_folders
 from localtrack.store.run_quota import require_within
 from localtrack.store.runs import document_of
 from localtrack.store.site import Site, ensure_experiment_file
@@ -237,9 +237,9 @@ class Models:
             raise NotFoundError(f"Logged model with ID '{model_id}' not found.", code=ErrorCode.MODEL_NOT_FOUND)
         if reading.is_newer:
             raise FormatError(
-                f"Logged model {model_id} was written by a newer version of localtrack.",
+                f"Logged model {model_id} was written by a newer version of localtrack ({reading.why_newer}).",
                 code=ErrorCode.NEWER_FORMAT,
-                hint="Update localtrack.",
+                hint=NEWER_HINT,
             )
         if not reading.has_logs:
             first = reading.findings[0]

@@ -26,6 +26,7 @@ from localtrack.format.metric_fold import Folds, encode_folds
 from localtrack.format.run_fold import RunState
 from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
+from localtrack.store.folder_reading import NEWER_HINT
 from localtrack.store.inbox import Inbox
 from localtrack.store.liveness import judge_run
 from localtrack.store.run_quota import MEASURED, RunQuota, require_within
@@ -330,9 +331,9 @@ class Runs:
             raise NotFoundError(f"There is no run with the id {run_id} in {self._site.storage.uri}.")
         if reading.is_newer:
             raise FormatError(
-                f"Run {run_id} was written by a newer version of localtrack.",
+                f"Run {run_id} was written by a newer version of localtrack ({reading.why_newer}).",
                 code=ErrorCode.NEWER_FORMAT,
-                hint="Update localtrack.",
+                hint=NEWER_HINT,
             )
         if not reading.is_run and reading.forbidden:
             raise _forbidden(reading, run_id)

@@ -33,10 +33,12 @@ def check(ctx: click.Context, session: Session, repair: bool, sizes_only: bool) 
     from localtrack.api.store_cleanup import check_document_at
 
     path = resolve_store_path(session.store_path)
-    report = check_document_at(path)
+    report = check_document_at(path, repair=repair)
     if report.is_sound:
         with session.open_store() as store, progress_bar("Checking") as show:
+            document_repaired = report.repaired
             report = store.check(repair=repair, sizes_only=sizes_only, progress=show)
+            report.repaired = [*document_repaired, *report.repaired]
     if session.is_json:
         write_json(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localtrack.format.edits import EditsState
-from localtrack.format.layout import model_folder, parse_run_file
+from localtrack.format.layout import log_name, model_folder, parse_run_file
 from localtrack.format.lines import Lines
 from localtrack.format.modellog import read_model_log
 from localtrack.storage.base import Storage
@@ -54,6 +54,10 @@ def check_model_folder(
             findings.add(folder, f"the logged model in it belongs into {min(homes)}", "M7", remedy=remedy)
         return None
     take_log_problems(check)
+    for writer, log in reading.logs.items():
+        closed = log.lines.closed
+        if closed is not None and any(closed.get(name) != 0 for name in ("points", "points_all", "chunks")):
+            check.note(log_name(writer), "it has no points where its end counts some, or does not count them", "M5")
     if not reading.has_logs:
         if not check.damaged_writers:
             what, remedy = "no log in it has a whole first line", "It harms nothing."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from localtrack.errors import LocaltrackError
@@ -26,13 +28,23 @@ QUIET_MS: Final = 30 * DAY_MS
 
 
 class Repair:
-    """Mends one store."""
+    """Mends one store.
 
-    def __init__(self, site: Site, inbox: Inbox, known: KnownExperiments) -> None:
+    Args:
+        site: The store.
+        inbox: Where the notices of runs go that are mended.
+        known: What is said of experiments.
+        corrections: By key what files were of which a byte has changed.
+    """
+
+    def __init__(
+        self, site: Site, inbox: Inbox, known: KnownExperiments, corrections: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
         self._site = site
         self._storage: Storage = site.storage
         self._inbox = inbox
         self._known = known
+        self._corrections = corrections
         self.failures: list[LocaltrackError] = []
 
     def mend(self, finding: CheckFinding) -> bool:
@@ -42,6 +54,8 @@ class Repair:
         """
         top = finding.key.partition("/")[0]
         try:
+            if finding.key in self._corrections:
+                return self._put_back(finding.key)
             if top == EXPERIMENTS:
                 return self._write_experiment(finding.key)
             if top == INBOX:
@@ -54,12 +68,30 @@ class Repair:
             self.failures.append(error)
         return False
 
+    def _put_back(self, key: str) -> bool:
+        """Put a file in place as it was, and keep it as it is."""
+        data = self._corrections[key]
+        self._announce(key, data)
+        keep_file(self._storage, key)
+        self._storage.write(key, data)
+        return True
+
+    def _announce(self, key: str, data: bytes) -> None:
+        """Tell whoever keeps an index that a run changes, if the file is one of its own."""
+        if not key.startswith(f"{RUNS}/"):
+            return
+        header = first_header(data) if key.endswith(".jsonl") else None
+        if header is not None and "run" in header:
+            self._inbox.notice_open(str(header["run"]), str(header.get("experiment_id", "")))
+        elif (reading := read_folder(self._storage, key.rpartition("/")[0])) is not None and reading.is_run:
+            self._inbox.notice_open(reading.state.run_id, reading.state.experiment_id)
+
     def _write_experiment(self, key: str) -> bool:
         document = self._known.rebuild(key.rpartition("/")[2].removesuffix(".json"))
         if document is None:
             return False
         if self._storage.exists(key):
-            self._keep(key)
+            keep_file(self._storage, key)
         self._storage.write(key, encode_experiment(document))
         return True
 
@@ -119,9 +151,7 @@ class Repair:
         if not found:  # its directory is damaged
             found = dict(iter_salvaged(packs.inner.read(key)))
         for member_key, data in found.items():
-            header = first_header(data) if member_key.endswith(".jsonl") else None
-            if header is not None and "run" in header:
-                self._inbox.notice_open(str(header["run"]), str(header.get("experiment_id", "")))
+            self._announce(member_key, data)
             there = packs.inner.stat(member_key)
             if data and (there is None or there.size < len(data)):
                 put_log(packs.inner, member_key, data)
@@ -129,24 +159,9 @@ class Repair:
 
     def set_aside(self, key: str) -> bool:
         """Move a file to `quarantine/`."""
-        self._keep(key)
+        keep_file(self._storage, key)
         self._storage.remove(key)
         return True
-
-    def _keep(self, key: str) -> None:
-        """Copy a file to `quarantine/`, beside what was set aside from there before."""
-        number, place = 0, f"{QUARANTINE}/{key}"
-        while self._storage.exists(place):
-            number += 1
-            place = f"{QUARANTINE}/{key}.{number}"
-        stream = self._storage.write_stream(place.rpartition("/")[0])
-        try:
-            with self._storage.open(key) as source:
-                while block := source.read(COPY_BYTES):
-                    stream.sink.write(block)
-            stream.commit(place)
-        finally:
-            stream.discard()
 
     def _set_aside_tree(self, folder: str) -> None:
         """Set a folder aside, file by file. A link stays where it is: what it leads to is not the store's."""
@@ -156,3 +171,19 @@ class Repair:
             elif not is_link(self._storage, entry.key):
                 self.set_aside(entry.key)
         self._storage.remove_folder(folder)
+
+
+def keep_file(storage: Storage, key: str) -> None:
+    """Copy a file to `quarantine/`, beside what was set aside from there before."""
+    number, place = 0, f"{QUARANTINE}/{key}"
+    while storage.exists(place):
+        number += 1
+        place = f"{QUARANTINE}/{key}.{number}"
+    stream = storage.write_stream(place.rpartition("/")[0])
+    try:
+        with storage.open(key) as source:
+            while block := source.read(COPY_BYTES):
+                stream.sink.write(block)
+        stream.commit(place)
+    finally:
+        stream.discard()

@@ -89,6 +89,18 @@ class Findings:
             code = ErrorCode.NEWER_FORMAT if invariant == "M8" else finding.code
             self.add(finding.key, finding.what, invariant, remedy=remedy, code=code)
 
+    def keys_of_errors(self) -> list[str]:
+        """Return the files and folders of which something is an error, and cannot be repaired as far as is known."""
+        return [
+            key
+            for key, of_key in sorted(self._by_key.items())
+            if any(it.severity == "error" for it in of_key) and not any(it.is_repairable for it in of_key)
+        ]
+
+    def mark_repairable(self, key: str, *, remedy: str) -> None:
+        """Take note that what was told of a file can be repaired."""
+        self._by_key[key] = [replace(it, remedy=remedy, is_repairable=True) for it in self._by_key[key]]
+
     def merged(self) -> list[CheckFinding]:
         """Return one finding for each key, by key."""
         return [_merged(of_key) for _, of_key in sorted(self._by_key.items())]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localtrack.errors import ErrorCode, FormatError
+from localtrack.format.correction import correct_store_document
 from localtrack.format.documents import is_store_crc_sound, parse_store
 from localtrack.format.layout import MODELS, RUNS, STORE_FILE, edits_key, is_day_folder, run_folder
 from localtrack.storage import localpaths
@@ -19,9 +20,10 @@ from localtrack.store.checking.catalog_files import (
     fold_known,
     read_experiments,
 )
+from localtrack.store.checking.corrections import REMEDY, find_corrections
 from localtrack.store.checking.model_folders import check_model_folder
 from localtrack.store.checking.pack_checks import check_copies, check_packs
-from localtrack.store.checking.repair import Repair
+from localtrack.store.checking.repair import Repair, keep_file
 from localtrack.store.checking.report import CheckReport, Findings
 from localtrack.store.checking.run_folders import check_folder
 from localtrack.store.folder_reading import FolderReading
@@ -86,9 +88,10 @@ def check_store(
     _check_told_runs(set(folders), closed_bytes, state.tombstones.keys(), findings)
     sound = [edit for edit in edits if edits_key(edit.writer) not in findings]  # what a damaged one says may be wrong
     check_experiments(findings, known, fold_known(sound, known, store_created_ms=site.document.created_ms))
+    corrections = find_corrections(site.packs.inner, findings)
     report.findings = findings.merged()
     if repair:
-        mending = Repair(site, inbox, known)
+        mending = Repair(site, inbox, known, corrections)
         for finding in report.findings:
             if finding.is_repairable and mending.mend(finding):
                 report.repaired.append(finding)
@@ -96,8 +99,13 @@ def check_store(
     return report
 
 
-def check_document(storage: Storage) -> CheckReport:
-    """Say what is wrong with `localtrack.json`, without which nothing else may be read."""
+def check_document(storage: Storage, *, repair: bool = False) -> CheckReport:
+    """Say what is wrong with `localtrack.json`, without which nothing else may be read.
+
+    Args:
+        storage: The store's bytes.
+        repair: Put back the byte of it that has changed, if it is only one.
+    """
     findings = Findings()
     remedy = "Copy it from a backup, or from another copy of the store: its id is in no other file."
     if not storage.exists(STORE_FILE):
@@ -112,6 +120,12 @@ def check_document(storage: Storage) -> CheckReport:
         else:
             if not is_store_crc_sound(data):
                 findings.add(STORE_FILE, "its checksum does not fit: its id may have changed", "M5", remedy=remedy)
+        if findings.keys_of_errors() and (corrected := correct_store_document(data)) is not None:
+            findings.mark_repairable(STORE_FILE, remedy=REMEDY)
+            if repair:
+                keep_file(storage, STORE_FILE)
+                storage.write(STORE_FILE, corrected)
+                return CheckReport(repaired=findings.merged())
     return CheckReport(findings.merged())
 
 
