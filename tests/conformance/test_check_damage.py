@@ -311,16 +311,16 @@ def test_repair_sets_a_damaged_segment_aside_where_its_chunks_are(tmp_path: Path
 
 
 def test_what_a_damaged_header_says_moves_nothing(sound: Path, tmp_path: Path) -> None:
-    """The run id in the header has one other digit: the log is damaged, and no run is made of it."""
+    """The run id in the header has two other digits: the log is damaged, and no run is made of it."""
     shutil.copytree(sound, tmp_path / "store")
     path = tmp_path / "store" / SHORT / f"{A}.jsonl"
-    path.write_bytes(path.read_bytes().replace(run_id(2).encode(), run_id(4).encode(), 1))
+    path.write_bytes(path.read_bytes().replace(run_id(2).encode(), run_id(0x44).encode(), 1))
     with Store.open(tmp_path / "store", create=False) as store:
         report = store.check(repair=True)
         assert [(f.key, f.invariant) for f in report.findings] == [(f"{SHORT}/{A}.jsonl", "M5")]
         assert report.repaired == []
         with pytest.raises(NotFoundError):
-            store.get_run(run_id(4))
+            store.get_run(run_id(0x44))
 
 
 def test_a_notice_tells_of_a_log_that_is_gone_or_cut(tmp_path: Path) -> None:
