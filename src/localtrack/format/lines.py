@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from localtrack.format.jsonlines import decode_json, encode_record
@@ -83,7 +84,7 @@ def _decode_at_once(data: bytes, end: int) -> list[Record] | None:
     # A break inside a record, or a break that was lost, shows as another number of lines than of records.
     if len(records) != data.count(b"\n", 0, end) or {*map(type, records)} != {list} or min(map(len, records)) < 2:
         return None
-    return records if {type(record[0]) for record in records} <= {int, str} else None
+    return records if {*map(type, map(itemgetter(0), records))} <= {int, str} else None
 
 
 def _is_record(record: object) -> bool:
@@ -143,9 +144,10 @@ def _is_sound_header(header: dict[str, Any]) -> bool:
 
 
 def _take_closed(lines: Lines, records: list[Record], data: bytes) -> None:
-    record = next((record for record in records if record[0] == CLOSED), None)
-    if record is None:
+    kinds = list(map(itemgetter(0), records))
+    if CLOSED not in kinds:
         return
+    record = records[kinds.index(CLOSED)]
     if record is not records[-1]:
         lines.problems.append("records stand behind the record that closes the log")
     payload = record[2] if len(record) > 2 else None

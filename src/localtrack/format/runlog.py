@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from localtrack.format.lines import LOG, Lines
@@ -74,7 +75,7 @@ def extend_run_log(log: RunLog, records: list[list[Any]], reader: PointReader) -
 
 def _with_batches_split(records: list[Any], reader: PointReader, problems: list[str]) -> list[Any]:
     """Return the records with each `batch` replaced by what it holds."""
-    if not any(record[0] == "batch" for record in records):
+    if "batch" not in map(itemgetter(0), records):
         return records
     split: list[Any] = []
     for record in records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from localtrack.errors import FormatError
 from localtrack.format.arrow_columns import scalar
@@ -14,6 +14,7 @@ from localtrack.format.segment_table import compact_keys, concat_points, key_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def read_info(source: BinaryIO) -> SegmentInfo:
@@ -25,23 +26,59 @@ def read_info(source: BinaryIO) -> SegmentInfo:
     Raises:
         FormatError: With code `DAMAGED` if footer or metadata are not sound, `NEWER_FORMAT` if it is of a later format.
     """
-    return SegmentFile(source).info
+    return read_footer(source).info
 
 
-def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 0) -> pa.Table:
+class SegmentFooter(NamedTuple):
+    """A footer that is sound: what it says, the checksum of each row group, and what PyArrow makes of it."""
+
+    info: SegmentInfo
+    checksums: list[int]
+    metadata: pq.FileMetaData
+
+
+def read_footer(source: BinaryIO) -> SegmentFooter:
+    """Return the footer of a segment, for whoever opens the file again; of one name it never changes.
+
+    Raises:
+        FormatError: As `read_info`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    checksums = check_footer(source)
+    with _decoding():
+        metadata = pq.read_metadata(source)
+    data = (metadata.metadata or {}).get(METADATA_KEY)
+    if data is None or len(checksums) != metadata.num_row_groups:
+        raise FormatError("The file is not a segment: its footer lacks what localtrack writes there.")
+    info = parse_info(data)
+    # Only now, since a newer format may well have other columns.
+    wanted = [("key", pa.string()), *((field.name, field.type) for field in list(segment_schema())[1:])]
+    if [(field.name, field.type) for field in metadata.schema.to_arrow_schema()] != wanted:
+        raise FormatError("The segment is damaged: it has other columns than a segment has.")
+    if info.points != metadata.num_rows:
+        raise FormatError(f"The segment is damaged: it has {metadata.num_rows} rows, but says {info.points}.")
+    return SegmentFooter(info, checksums, metadata)
+
+
+def read_points(
+    source: BinaryIO, *, key: str | None = None, from_number: int = 0, footer: SegmentFooter | None = None
+) -> pa.Table:
     """Return points of a segment, sorted by (key, number), reading only the row groups that can hold them.
 
     Args:
         source: The whole file, open for reading at any place.
         key: Only the points of this key.
         from_number: Only the points with this number or a greater one.
+        footer: The file's footer, if it was read before.
 
     Raises:
         FormatError: With code `DAMAGED` if what was read is not sound, `NEWER_FORMAT` if it is of a later format.
     """
     import pyarrow.compute as pc
 
-    file = SegmentFile(source)
+    file = SegmentFile(source, footer)
     tables = []
     for group in range(file.groups_count):
         if not file.may_hold(group, key=key, from_number=from_number):
@@ -58,30 +95,21 @@ def read_points(source: BinaryIO, *, key: str | None = None, from_number: int = 
 class SegmentFile:
     """An open segment whose footer is sound.
 
+    Args:
+        source: The whole file, open for reading at any place.
+        footer: Its footer, if it was read before.
+
     Attributes:
         info: What the footer says.
         groups_count: How many row groups there are.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
-        import pyarrow as pa
+    def __init__(self, source: BinaryIO, footer: SegmentFooter | None = None) -> None:
         import pyarrow.parquet as pq
 
         self._source = source
-        self._checksums = check_footer(source)
-        with _decoding():
-            metadata = pq.read_metadata(source)
+        self.info, self._checksums, metadata = footer or read_footer(source)
         self.groups_count = metadata.num_row_groups
-        data = (metadata.metadata or {}).get(METADATA_KEY)
-        if data is None or len(self._checksums) != self.groups_count:
-            raise FormatError("The file is not a segment: its footer lacks what localtrack writes there.")
-        self.info = parse_info(data)
-        # Only now, since a newer format may well have other columns.
-        wanted = [("key", pa.string()), *((field.name, field.type) for field in list(segment_schema())[1:])]
-        if [(field.name, field.type) for field in metadata.schema.to_arrow_schema()] != wanted:
-            raise FormatError("The segment is damaged: it has other columns than a segment has.")
-        if self.info.points != metadata.num_rows:
-            raise FormatError(f"The segment is damaged: it has {metadata.num_rows} rows, but says {self.info.points}.")
         with _decoding():
             self._file = pq.ParquetFile(source, metadata=metadata, read_dictionary=["key"])
 

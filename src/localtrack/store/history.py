@@ -57,7 +57,8 @@ def read_writer_points(reading: RunReading, writer: str, key: str | None = None)
             with reading.storage.open(f"{reading.folder}/{file.name}") as source:
                 # Segments that overlap come from different copies of the store; a number stands for the same point in
                 # both.
-                tables.append(read_points(source, key=key, from_number=end if info.first < end else 0))
+                from_number, footer = end if info.first < end else 0, reading.footers[file.name]
+                tables.append(read_points(source, key=key, from_number=from_number, footer=footer))
         except (FormatError, StorageError) as error:
             reading.note(file.name, str(error))
             reading.unsound.add(file.name)

@@ -23,7 +23,7 @@ from localtrack.store.folder_reading import FolderReading, list_folders, read_st
 from localtrack.store.sealing import read_chunk
 
 if TYPE_CHECKING:
-    from localtrack.format.segment import SegmentInfo
+    from localtrack.format.segment import SegmentFooter, SegmentInfo
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ class RunReading(FolderReading[RunLog, RunState]):
         super().__init__(storage, folder, entries)
 
     def _load(self, entries: list[Entry]) -> None:
+        self.footers: dict[str, SegmentFooter] = {}
+        """Of the segments that were looked at, by name."""
         self._sound_segments: dict[tuple[str, int], list[tuple[RunFile, SegmentInfo]]] = {}
         self.open_chunks: dict[str, Lines] = {}
         """By name what the lines of the chunks are that are not closed, once points were read."""
@@ -127,7 +129,7 @@ class RunReading(FolderReading[RunLog, RunState]):
         return self._sound_segments[state]
 
     def _find_sound_segments(self, writer: str, files: list[RunFile]) -> list[tuple[RunFile, SegmentInfo]]:
-        from localtrack.format.segment import read_info
+        from localtrack.format.segment import read_footer
 
         found: list[tuple[RunFile, SegmentInfo]] = []
         covered: set[int] = set()
@@ -137,10 +139,11 @@ class RunReading(FolderReading[RunLog, RunState]):
                 continue
             try:
                 with self.storage.open(f"{self.folder}/{file.name}") as source:
-                    info = read_info(source)
+                    footer = self.footers[file.name] = read_footer(source)
             except (FormatError, StorageError) as error:
                 self.note(file.name, str(error))
                 continue
+            info = footer.info
             if (info.writer, info.chunks) != (writer, (file.first, file.last)) or run_folder(info.run) != self.folder:
                 self.note(file.name, "its footer does not fit its name")
                 continue
