@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from localtrack import reporting
 from localtrack.api.fluent_experiments import active_experiment_id, page_size
 from localtrack.api.fluent_store import active_store
+from localtrack.api.store_experiments import listed
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.types import Run, ViewType
 
@@ -104,8 +105,8 @@ def _experiments(
 ) -> list[str]:
     if ids and names:
         raise InvalidInputError("Only experiment_ids or experiment_names can be used, but not both.")
+    ids, names = listed(ids), listed(names)
     if ids:
-        ids = [ids] if isinstance(ids, str) else ids
         return [str(experiment_id) for experiment_id in ids]
     if names:
         found = []

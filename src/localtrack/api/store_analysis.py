@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from localtrack.api.pages import RunPage
+from localtrack.api.store_experiments import listed
 from localtrack.api.store_search import SearchCalls
 from localtrack.errors import DamagedIndexError, FormatError, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS
@@ -264,7 +265,7 @@ class AnalysisCalls(SearchCalls):
         """Ask something about the runs that a scope chooses, and again if the index turns out to be damaged."""
         filter_string, ids, names, view_type = scope
         # They are gone through twice where the first answer fails.
-        ids, names = (None if given is None else list(given) for given in (ids, names))
+        ids, names = listed(ids), listed(names)
         try:
             return ask(*self._choose(filter_string, ids, names, view_type))
         except DamagedIndexError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.pages import ExperimentPage
-from localtrack.errors import ErrorCode, NotFoundError
+from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.format.edits import ExperimentState
 from localtrack.format.names import validate_key
 from localtrack.storage.base import Storage
@@ -120,6 +120,7 @@ class ExperimentCalls:
 
     def experiment_ids_of(self, ids: Iterable[str] | None, names: Iterable[str] | None) -> set[str] | None:
         """Return the ids of experiments given by id and by name, names that are not there left out; None for all."""
+        ids, names = listed(ids), listed(names)
         wanted = None if ids is None else {str(experiment_id) for experiment_id in ids}
         if names is not None:
             found = [self.get_experiment_by_name(name) for name in names]
@@ -187,3 +188,12 @@ def _has_stage(experiment: ExperimentState, view_type: int) -> bool:
     if view_type == ViewType.ALL:
         return True
     return experiment.is_deleted == (view_type == ViewType.DELETED_ONLY)
+
+
+def listed(values: Iterable[str] | None) -> list[str] | None:
+    """Return what was given as a list; one text is a list of itself, not of its letters."""
+    if values is None or isinstance(values, list):
+        return values
+    if isinstance(values, Iterable):
+        return [values] if isinstance(values, str) else list(values)
+    raise InvalidInputError(f"A list of texts is wanted, not {str(values)[:40]!r}.", code=ErrorCode.INVALID_VALUE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.api.model_artifacts import ModelArtifactCalls
 from localtrack.api.pages import LoggedModelPage
+from localtrack.api.store_experiments import listed
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.format.names import validate_key, validate_value
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
@@ -187,7 +188,7 @@ class ModelCalls(ModelArtifactCalls):
             view_type: Life-cycle stages to return.
             findings: What is damaged, and so missing or incomplete in the answer, is added here.
         """
-        wanted = None if experiment_ids is None else {str(experiment_id) for experiment_id in experiment_ids}
+        wanted = None if (ids := listed(experiment_ids)) is None else set(map(str, ids))
         edits = self._catalog.read()
         stages = {ViewType.ACTIVE_ONLY: ("active",), ViewType.DELETED_ONLY: ("deleted",)}
         shown = stages.get(view_type, ("active", "deleted"))
@@ -225,7 +226,7 @@ class ModelCalls(ModelArtifactCalls):
         """
         from localtrack.query.logged_models import search_logged_models
 
-        wanted = None if experiment_ids is None else [str(experiment_id) for experiment_id in experiment_ids]
+        wanted = None if (ids := listed(experiment_ids)) is None else list(map(str, ids))
         findings: list[Finding] = []
         page = search_logged_models(
             self.list_logged_models(wanted, ViewType.ACTIVE_ONLY, findings=findings),

@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from localtrack.errors import InvalidInputError
+from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.query.expression import (
     ORDERINGS,
     PATTERNS,
@@ -90,6 +90,10 @@ def parse_order_by(clauses: Iterable[str] | None, scope: Scope) -> tuple[OrderKe
         InvalidInputError: A text is no order key, or names a field that was named before.
     """
     keys: list[OrderKey] = []
+    if not isinstance(clauses, Iterable | None):
+        raise InvalidInputError(
+            f"Order keys are a list of texts, not {str(clauses)[:40]!r}.", code=ErrorCode.INVALID_FILTER
+        )
     for clause in [clauses] if isinstance(clauses, str) else clauses or ():
         key = Parser(clause, scope, what="order key").order_key()
         if any(earlier.field == key.field for earlier in keys):

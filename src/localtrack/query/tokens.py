@@ -88,7 +88,10 @@ def tokenize(text: str, *, what: str = "filter") -> list[Token]:
         InvalidInputError: The text is too long, holds what no key or value can hold, or a quote is not closed.
     """
     if not isinstance(text, str):
-        raise InvalidInputError(f"A {what} is a text, not {type(text).__name__}.", code=ErrorCode.INVALID_FILTER)
+        raise InvalidInputError(
+            f"A{'n' if what[0] in 'aeiou' else ''} {what} is a text, not {type(text).__name__}.",
+            code=ErrorCode.INVALID_FILTER,
+        )
     if len(text) > MAX_FILTER_CHARS:
         raise InvalidInputError(
             f"The {what} has {len(text)} characters; at most {MAX_FILTER_CHARS} are read.",

@@ -31,6 +31,13 @@ def names(**arguments: object) -> list[str]:
 def test_one_experiment_may_be_given_without_a_list(runs: list[str]) -> None:
     assert names(experiment_ids=localtrack.get_experiment_by_name("a").experiment_id) == runs
     assert names(experiment_ids="0") == ["in Default"]
+    assert names(experiment_names="Default") == ["in Default"]
+    with localtrack.Store.open("ltruns") as store:
+        for given in ({"experiment_names": "a"}, {"experiment_ids": store.get_experiment_by_name("a").experiment_id}):
+            assert [row.info.run_name for row in store.search_runs(**given)] == runs
+            assert [row.info.run_name for page in store.iter_runs(**given) for row in page] == runs
+        with pytest.raises(InvalidInputError, match="list of texts"):
+            store.search_runs(experiment_ids=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("asked", "count"), [(1, 1), (3, 3), (60_000, 3), (None, 3)])

@@ -161,3 +161,12 @@ def test_importing_search_loads_none_of_the_libraries() -> None:
     code = f"import sys, {modules}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_one_order_key_may_stand_for_a_list_and_a_number_may_not() -> None:
+    rows = [run("r1", metrics={"a": 2.0}), run("r2", metrics={"a": 1.0})]
+    assert found(rows, order_by="metrics.a") == ["r2", "r1"]
+    with pytest.raises(InvalidInputError, match="list of texts, not '5'"):
+        found(rows, order_by=5)
+    with pytest.raises(InvalidInputError, match="An order key is a text, not int"):
+        found(rows, order_by=[5])
