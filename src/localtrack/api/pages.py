@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from localtrack.query.index_snapshot import IndexSnapshot
+    from localtrack.query.run_values import RunValues
 
 
 class ExperimentPage(list[Experiment]):
@@ -111,6 +112,19 @@ class RunPage(Sequence[RunRow]):
             assert self._snapshot is not None
             self._rows = self._snapshot.rows(self._numbers)
         return self._rows
+
+    def values(self) -> list[RunValues] | None:
+        """Return what is shown of the runs in a list, without reading whole rows; None where these are less work."""
+        if self._rows is not None or self._snapshot is None:
+            return None
+        return self._snapshot.values(self._numbers)
+
+    def row(self, place: int) -> RunRow:
+        """Return one run, without reading the others."""
+        if self._rows is not None:
+            return self._rows[place]
+        assert self._snapshot is not None
+        return self._snapshot.rows([self._numbers[place]])[0]
 
     def first(self, count: int | None) -> RunPage:
         """Return a page of the first runs; None for all."""

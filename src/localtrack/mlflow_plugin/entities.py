@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -13,17 +16,22 @@ from mlflow.entities import (
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
+    Param,
     Run,
     RunData,
     RunInfo,
     RunInputs,
     RunOutputs,
+    RunTag,
 )
 
 from localtrack import types
 from localtrack.mlflow_plugin import host
 from localtrack.mlflow_plugin.locations import LOCATION_TAG, Locations
 from localtrack.storage.once import once
+
+if TYPE_CHECKING:
+    from localtrack.query.run_values import RunValues
 
 
 def to_experiment(experiment: types.Experiment, locations: Locations) -> Experiment:
@@ -55,28 +63,97 @@ def to_run_info(info: types.RunInfo, artifact_uri: str) -> RunInfo:
 
 
 class StoredRunData(RunData):
-    """The data of a run, whose points are made into MLflow's objects when somebody asks: most look at values only."""
+    """The data of a run, whose points are made into MLflow's objects when somebody asks: most look at values only.
 
-    def __init__(self, row: types.RunRow) -> None:
-        self._row = row
-        self._metrics = {key: last.value for key, last in row.metrics.items()}
-        self._params = dict(row.params)
-        self._tags = dict(row.tags)
+    Shows and pickles itself as what it stands for.
+    """
+
+    def __init__(
+        self, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str], whole: Callable[[], types.RunRow]
+    ) -> None:
+        self._metrics = metrics
+        self._params = params
+        self._tags = tags
+        self._whole = whole
 
     @once
     def _metric_objs(self) -> list[Metric]:
-        return [Metric(key, last.value, last.timestamp, last.step) for key, last in self._row.metrics.items()]
+        return [Metric(key, last.value, last.timestamp, last.step) for key, last in self._whole().metrics.items()]
+
+    @classmethod
+    def _properties(cls) -> list[str]:
+        return list(RunData._properties())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        params = [Param(*item) for item in self._params.items()]
+        return RunData, (self._metric_objs, params, [RunTag(*item) for item in self._tags.items()])
+
+
+class StoredRun(Run):
+    """A run whose inputs and outputs are looked up when somebody asks. As `StoredRunData`."""
+
+    def __init__(self, info: RunInfo, data: StoredRunData, whole: Callable[[], types.RunRow]) -> None:
+        self._info = info
+        self._data = data
+        self._whole = whole
+
+    @once
+    def _inputs(self) -> RunInputs:
+        row = self._whole()
+        return RunInputs(
+            dataset_inputs=[to_dataset_input(item) for item in row.datasets],
+            model_inputs=[LoggedModelInput(item.model_id) for item in row.model_inputs],
+        )
+
+    @once
+    def _outputs(self) -> RunOutputs:
+        return RunOutputs([LoggedModelOutput(item.model_id, item.step) for item in self._whole().model_outputs])
+
+    @classmethod
+    def _properties(cls) -> list[str]:
+        return list(Run._properties())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, (self._info, self._data, self._inputs, self._outputs)
+
+
+# What users see in a notebook: these are nothing but runs.
+StoredRunData.__name__ = RunData.__name__
+StoredRun.__name__ = Run.__name__
 
 
 def to_run(row: types.RunRow, artifact_uri: str) -> Run:
     """Return a run as MLflow's."""
-    data = StoredRunData(row)
-    inputs = RunInputs(
-        dataset_inputs=[to_dataset_input(item) for item in row.datasets],
-        model_inputs=[LoggedModelInput(item.model_id) for item in row.model_inputs],
+
+    def whole() -> types.RunRow:
+        return row
+
+    metrics = {key: last.value for key, last in row.metrics.items()}
+    data = StoredRunData(metrics, dict(row.params), dict(row.tags), whole)
+    return StoredRun(to_run_info(row.info, artifact_uri), data, whole)
+
+
+def to_run_of_many(values: RunValues, artifact_uri: str, whole: Callable[[], types.RunRow]) -> Run:
+    """Return a run of a long list as MLflow's.
+
+    Args:
+        values: What is shown of it.
+        artifact_uri: Where its artifacts lie.
+        whole: Gives the rest.
+    """
+    run_id, experiment_id, run_name, user_id, status, start_time, end_time, stage, metrics, params, tags = values
+    info = host.make_run_info(
+        run_id=run_id,
+        experiment_id=experiment_id,
+        user_id=user_id,
+        status=status,
+        start_time=start_time,
+        end_time=end_time,
+        lifecycle_stage=stage,
+        artifact_uri=artifact_uri,
+        run_name=run_name,
     )
-    outputs = RunOutputs([LoggedModelOutput(item.model_id, item.step) for item in row.model_outputs])
-    return Run(to_run_info(row.info, artifact_uri), data, inputs, outputs)
+    return StoredRun(info, StoredRunData(metrics, params, tags, whole), whole)
 
 
 def to_dataset_input(item: types.DatasetInput) -> DatasetInput:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from mlflow.entities import Run, RunInfo, RunStatus, RunTag
 
+from localtrack.api.pages import RunPage
 from localtrack.api.store import Store
-from localtrack.errors import InvalidInputError, NotFoundError
+from localtrack.errors import DamagedIndexError, InvalidInputError, NotFoundError
 from localtrack.format.scalars import to_timestamp_ms
 from localtrack.mlflow_plugin import host
-from localtrack.mlflow_plugin.entities import to_run, to_run_info
+from localtrack.mlflow_plugin.entities import to_run, to_run_info, to_run_of_many
 from localtrack.mlflow_plugin.experiments import ExperimentMethods, validate_max_results
 from localtrack.mlflow_plugin.failures import not_active, raises_mlflow_errors, run_not_found
 from localtrack.mlflow_plugin.locations import Locations
 from localtrack.mlflow_plugin.run_writers import RunWriters
 from localtrack.store.run_reading import RunReading
 from localtrack.store.run_writer import RunWriter
-from localtrack.types import TERMINAL_STATUSES
+from localtrack.types import TERMINAL_STATUSES, RunRow
 
 
 @raises_mlflow_errors
@@ -122,10 +124,28 @@ class RunMethods(ExperimentMethods):
             run_view_type=run_view_type,
         )
         tags = {e.experiment_id: e.tags for e in self.store.catalog.read().experiments.values()}
+        values = page.values()
+        if values is None:
+            return [
+                to_run(row, self.locations.of_run(row.info.run_id, tags.get(row.info.experiment_id, {})))
+                for row in page
+            ], page.token
         runs = [
-            to_run(row, self.locations.of_run(row.info.run_id, tags.get(row.info.experiment_id, {}))) for row in page
+            to_run_of_many(
+                it,
+                self.locations.of_run(it.run_id, tags.get(it.experiment_id, {})),
+                partial(self._row, page, place, it.run_id),
+            )
+            for place, it in enumerate(values)
         ]
         return runs, page.token
+
+    def _row(self, page: RunPage, place: int, run_id: str) -> RunRow:
+        """Return a run of a page, as it was then, or, if the index is damaged, as it is now."""
+        try:
+            return page.row(place)
+        except DamagedIndexError:
+            return self.store.runs.row(self.read_run(run_id))
 
     # -- for the other methods
 

@@ -30,7 +30,7 @@ def view_to_arrow(view: IndexView, numbers: Sequence[int]) -> pa.Table:
     """
     import pyarrow as pa
 
-    places = _places(numbers)
+    places = places_of(numbers)
     moment = pa.timestamp("ms", tz="UTC")
     columns = {name: _texts(view.narrow(name).take(places)) for name in _TEXTS}
     columns |= {name: view.narrow(name).take(places).cast(moment) for name in _TIMES}
@@ -80,7 +80,8 @@ def _key_columns(view: IndexView, places: pa.Array[Any]) -> Iterator[tuple[str, 
                 yield f"{group}.{key}", column
 
 
-def _places(numbers: Sequence[int]) -> pa.Array[Any]:
+def places_of(numbers: Sequence[int]) -> pa.Array[Any]:
+    """Return row numbers as Arrow, to take these rows of a column."""
     import pyarrow as pa
 
     return pa.Array.from_buffers(pa.int32(), len(numbers), [None, pa.py_buffer(array("i", numbers))])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from localtrack.query.run_values import RunValues
+
 _COLUMNS_PAY: Final = 8
 """From this part of all runs on, reading whole columns is less work than reading whole rows."""
 
@@ -82,6 +84,15 @@ class IndexSnapshot:
 
         with self._damage_told():
             return view_to_pandas(self.view, numbers)
+
+    def values(self, numbers: Sequence[int]) -> list[RunValues] | None:
+        """Return what is shown of the runs of these numbers in a list; None where reading their rows is less work."""
+        from localtrack.query.run_values import have_few_keys, view_to_values
+
+        if not self.prefers_columns(len(numbers)) or not have_few_keys(self.view):
+            return None
+        with self._damage_told():
+            return view_to_values(self.view, numbers)
 
     def prefers_columns(self, count: int) -> bool:
         """Return whether so many runs become a table sooner by their columns than row by row."""
