@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from localtrack.api.pages import RunPage
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.format.layout import RUNS, STORE_FILE
+from localtrack.format.scalars import to_timestamp_ms
 from localtrack.storage.base import Storage
 from localtrack.storage.opening import open_storage
 from localtrack.store.catalog import Catalog, require_active
@@ -81,7 +82,7 @@ class CleanupCalls:
         filter_string: str = "",
     ) -> list[str]:
         """Return the ids of the runs that `delete_runs` would delete, in its order. As `delete_runs`."""
-        limit = _bulk_limit(max_runs)
+        limit, max_timestamp_millis = _bulk_limit(max_runs), _checked_time(max_timestamp_millis)
         if max_timestamp_millis is None and not filter_string.strip():
             raise InvalidInputError(
                 "Neither max_timestamp_millis nor filter_string says which runs to delete.", hint="Give one of them."
@@ -135,7 +136,7 @@ class CleanupCalls:
         filter_string: str = "",
     ) -> list[str]:
         """Return the ids of the runs that `restore_runs` would restore, in its order. As `restore_runs`."""
-        limit = _bulk_limit(max_runs)
+        limit, min_timestamp_millis = _bulk_limit(max_runs), _checked_time(min_timestamp_millis)
         if min_timestamp_millis is None and not filter_string.strip():
             raise InvalidInputError(
                 "Neither min_timestamp_millis nor filter_string says which runs to restore.", hint="Give one of them."
@@ -218,7 +219,8 @@ class CleanupCalls:
         """
         from localtrack.store.cleaning.collection import Wanted, collect_garbage
 
-        if (keep_best is None) != (by is None) or (keep_best is not None and keep_best < 1):
+        is_count = keep_best is None or (type(keep_best) is int and keep_best >= 1)
+        if (keep_best is None) != (by is None) or not is_count:
             raise InvalidInputError("keep_best and by go together: how many runs (1 or more), and in which order.")
         older_than_ms = parse_duration_ms(older_than)
         self.let_go_of_deleted_models()
@@ -238,13 +240,10 @@ class CleanupCalls:
                 ],
                 content_of=self._content_of,
             )
-        best: set[str] = set()
+        best: dict[str, str] = {}
         if keep_best is not None and by is not None:
             for experiment_id in sorted({row.info.experiment_id for row in page}):
-                first = self.search_runs(
-                    [experiment_id], order_by=[by], max_results=keep_best, run_view_type=ViewType.ALL
-                )
-                best |= {row.info.run_id for row in first}
+                best |= self._choose_best(experiment_id, keep_best, by)
         why_missing = None
         if only_synced_to is not None:
             from localtrack.sync.holding import open_holding
@@ -253,7 +252,7 @@ class CleanupCalls:
 
         def why_kept(run_id: str, positions: Mapping[str, tuple[int, int]]) -> str:
             if run_id in best:
-                return f"it is among the best {keep_best} by {by}"
+                return best[run_id]
             return why_missing(run_id, positions) if why_missing is not None else ""
 
         return collect_garbage(
@@ -267,6 +266,22 @@ class CleanupCalls:
             user=self._user,
             progress=progress,
         )
+
+    def _choose_best(self, experiment_id: str, count: int, by: str) -> dict[str, str]:
+        """Return the runs of an experiment that come first, and why they are kept; all, where that cannot be told."""
+        from localtrack.query.fields import RUNS as RUN_FIELDS
+        from localtrack.query.grammar import parse_order_by
+
+        (order,) = parse_order_by([by], RUN_FIELDS)
+        first = self.search_runs([experiment_id], order_by=[by], max_results=count, run_view_type=ViewType.ALL)
+        keys = {row.info.run_id: getattr(row, order.field.relation, ()) for row in first}
+        if order.field.key and not any(order.field.key in of_run for of_run in keys.values()):
+            # A name that was misspelt would keep any runs, and remove the best.
+            page = self.search_runs([experiment_id], max_results=None, run_view_type=ViewType.ALL)
+            return dict.fromkeys(
+                [row.info.run_id for row in page], f"no run of its experiment has what {by!r} speaks of"
+            )
+        return dict.fromkeys(keys, f"it is among the best {count} by {by}")
 
     def remove_runs(self, run_ids: Iterable[str], *, dry_run: bool = False) -> GcReport:
         """Remove deleted runs for good, however long they have been deleted, as `mlflow gc` does.
@@ -396,7 +411,7 @@ def parse_duration_ms(text: str | datetime.timedelta) -> int:
     if isinstance(text, datetime.timedelta):
         duration = text
     else:
-        match = _DURATION.fullmatch(text.strip())
+        match = _DURATION.fullmatch(str(text).strip())
         if match is None or not any(match.groups()):
             raise InvalidInputError(f"{text!r} is no duration.", hint="Write for example 30d, 12h or 1d12h30m.")
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -404,6 +419,10 @@ def parse_duration_ms(text: str | datetime.timedelta) -> int:
     if duration < datetime.timedelta(0):
         raise InvalidInputError(f"{text!r} is less than nothing.")
     return duration // datetime.timedelta(milliseconds=1)
+
+
+def _checked_time(time_ms: int | None) -> int | None:
+    return None if time_ms is None else to_timestamp_ms(time_ms)
 
 
 def _bulk_limit(max_runs: int | None) -> int:

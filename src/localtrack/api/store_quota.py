@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.api.pages import RunPage
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.layout import run_folder
+from localtrack.format.names import MAX_INT64
 from localtrack.format.quota import LIMITS, Action, Limit
 from localtrack.format.quota_presets import PRESETS, find_preset
 from localtrack.storage.base import Storage
@@ -220,7 +221,7 @@ def _checked(name: str, value: int, action: Action) -> Limit:
     kind = LIMITS.get(name)
     if kind is None:
         raise _unknown(name)
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= MAX_INT64:
         raise InvalidInputError(f"{value!r} is no limit for {name}.", hint="Give a whole number, 0 or more.")
     if action not in kind.actions:
         raise InvalidInputError(

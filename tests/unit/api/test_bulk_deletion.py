@@ -101,6 +101,9 @@ def test_a_call_without_a_choice_deletes_nothing(store: Store) -> None:
         for max_runs in (0, -1, 10_001, 1.5, True):
             with pytest.raises(InvalidInputError):
                 call(experiment_id, NOW_MS + 1_000, max_runs)
+        for time_ms in ("yesterday", 1.5, -1, 2**70):
+            with pytest.raises(InvalidInputError):
+                call(experiment_id, time_ms)
         with pytest.raises(NotFoundError):
             call("17", NOW_MS)
     assert active(store) == set(ids)

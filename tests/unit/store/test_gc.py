@@ -155,6 +155,16 @@ def test_the_time_a_filter_and_the_best_choose(yard: Yard) -> None:
     best = yard.store.gc(older_than="0s", keep_best=1, by="metrics.loss ASC")
     assert {item.run_id for item in best.garbage} == set(ids[1:])
     assert {spared.reason for spared in best.spared} == {"it is among the best 1 by metrics.loss ASC"}
+    with yard.store.start_run("other", context=False) as run:
+        run.log_metric("acc", 1.0)
+    yard.store.delete_run(run.run_id)
+    best = yard.store.gc(older_than="0s", keep_best=1, by="metrics.acc DESC")
+    assert {item.run_id for item in best.garbage} == {other}, "where nothing tells which is best, all stay"
+    assert yard.store.gc(older_than="0s", keep_best=1, by="metrics.los ASC").garbage == []
+    assert len(yard.store.gc(older_than="0s", keep_best=1, by="start_time DESC").garbage) == 4
+    for count, by in ((0, "start_time"), ("2", "start_time"), (1.0, "start_time"), (True, "start_time"), (1, None)):
+        with pytest.raises(InvalidInputError):
+            yard.store.gc(keep_best=count, by=by)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "30", "d", "3 days", "-1d", "1d1d", "1h1d"])
@@ -166,8 +176,9 @@ def test_a_time_that_cannot_be_read_is_refused(yard: Yard, text: str) -> None:
 def test_durations() -> None:
     assert parse_duration_ms("1d2h3m4s") == 93_784_000
     assert parse_duration_ms(datetime.timedelta(milliseconds=5)) == 5
-    with pytest.raises(InvalidInputError):
-        parse_duration_ms(datetime.timedelta(days=-1))
+    for wrong in (datetime.timedelta(days=-1), 5, None):
+        with pytest.raises(InvalidInputError):
+            parse_duration_ms(wrong)  # type: ignore[arg-type]
 
 
 def test_a_run_that_somebody_may_be_writing_to_stays(yard: Yard) -> None:
