@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +21,16 @@ class SentPoint(NamedTuple):
     """As the target keeps it."""
 
 
+class Rows(NamedTuple):
+    """Points of one writer, in the order of their numbers."""
+
+    writer: str
+    """Empty where the points are those of several."""
+    end: int
+    """The writer's points below this number are all in these rows or in earlier ones, or are not to be sent."""
+    points: list[SentPoint]
+
+
 @dataclass(slots=True)
 class Batch:
     """One log-batch request."""
@@ -31,6 +41,54 @@ class Batch:
     body: bytes = b""
     links: Mapping[Any, Mapping[str, str]] = field(default_factory=dict)
     """(key, timestamp, step, bits of the value) → the model and data set that the point belongs to, too."""
+
+
+def pack_rows(
+    run_id: str,
+    limits: Limits,
+    rows: Iterable[Rows],
+    *,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    links: Mapping[Any, Mapping[str, str]],
+) -> Iterator[tuple[Batch | None, str, int]]:
+    """Yield the requests that bring rows of points to a run, full ones as far as a writer goes on.
+
+    Args:
+        run_id: On the target.
+        limits: Of the target.
+        rows: Those of a writer one after the other.
+        params: To log, too.
+        tags: To set, too.
+        links: As `Batch.links`.
+
+    Yields:
+        A request, or None; a writer; and up to which of its points all have been received once the request was.
+    """
+    rest: list[SentPoint] = []
+    rest_writer, rest_end = "", 0
+    for writer, end, points in rows:
+        if rest and writer != rest_writer:
+            for batch in plan_batches(run_id, limits, points=rest, links=links):
+                yield batch, rest_writer, 0
+            yield None, rest_writer, rest_end
+            rest = []
+        rest, rest_writer, rest_end = rest + points, writer, end
+        if len(rest) >= limits.batch_metrics_count:
+            batches = list(plan_batches(run_id, limits, points=rest, params=params, tags=tags, links=links))
+            params, tags = {}, {}
+            last = batches.pop() if len(batches[-1].points) < limits.batch_metrics_count else None
+            # What is not full waits for the next rows, but not what carries params and tags.
+            rest = list(last.points) if last is not None and not (last.params or last.tags) else []
+            if last is not None and not rest:
+                batches.append(last)
+            for batch in batches:
+                yield batch, writer, 0
+        if not rest:
+            yield None, writer, end
+    for batch in plan_batches(run_id, limits, points=rest, params=params, tags=tags, links=links):
+        yield batch, rest_writer if batch.points else "", 0
+    yield None, rest_writer, rest_end
 
 
 def plan_batches(

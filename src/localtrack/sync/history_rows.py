@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.format.arrow_columns import column
 from localtrack.format.segment_info import MetricFold
 from localtrack.store.point_blocks import PointBlock, iter_point_blocks
 from localtrack.store.run_reading import RunReading
-from localtrack.sync.batches import SentPoint
+from localtrack.sync.batches import Rows, SentPoint
 from localtrack.sync.distinct import Distinct, column_values, to_target_value, with_target_values
 from localtrack.sync.limits import Limits
 from localtrack.sync.options import Thinning
@@ -18,13 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Rows(NamedTuple):
-    """Points of one writer, in the order of their numbers."""
-
-    writer: str
-    end: int
-    """The writer's points below this number are all in these rows or in earlier ones, or are not to be sent."""
-    points: list[SentPoint]
+_ROWS_COUNT: Final = 4_000
 
 
 class RunHistory:
@@ -60,7 +54,7 @@ class RunHistory:
         self._acked = dict(acked)
         for is_new, block in self._iter_wanted():
             if is_new:
-                yield Rows(block.writer, block.end, to_points(block.table))
+                yield from _cut_rows(block)
 
     def count(self) -> None:
         """Fill `counts`."""
@@ -134,6 +128,19 @@ class RunHistory:
             seen.add(value)
             return True
         return False
+
+
+def _cut_rows(block: PointBlock) -> Iterator[Rows]:
+    """Yield the points of a block in some thousands, so that nobody waits until all of it are Python values."""
+    import pyarrow.compute as pc
+
+    table = block.table.take(pc.sort_indices(block.table, sort_keys=[("number", "ascending")]))
+    for first in range(0, table.num_rows, _ROWS_COUNT):
+        points = to_points(table.slice(first, _ROWS_COUNT))
+        is_last = first + _ROWS_COUNT >= table.num_rows
+        yield Rows(block.writer, block.end if is_last else points[-1].number + 1, points)
+    if not table.num_rows:
+        yield Rows(block.writer, block.end, [])
 
 
 def to_points(table: pa.Table) -> list[SentPoint]:

@@ -9,14 +9,15 @@ from typing import Any, Final
 from localtrack.errors import ErrorCode, RefusedError, SyncError, UnsureError
 from localtrack.storage.process import boot_id
 from localtrack.store.run_reading import RunReading
+from localtrack.sync.ahead import ahead
 from localtrack.sync.artifact_places import open_place
 from localtrack.sync.artifact_push import ArtifactOutcome, push_artifacts
 from localtrack.sync.asking import digest_metrics, find_missing_points, find_missing_rows, remote_metrics
-from localtrack.sync.batches import Batch, SentPoint, encode_batch, plan_batches
+from localtrack.sync.batches import Batch, Rows, SentPoint, encode_batch, pack_rows
 from localtrack.sync.context import PushContext
 from localtrack.sync.distinct import Point, to_target_value, value_bits
 from localtrack.sync.entity_push import push_entities
-from localtrack.sync.history_rows import Rows, RunHistory, to_points
+from localtrack.sync.history_rows import RunHistory, to_points
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.limits import MLFLOW, Limits
 from localtrack.sync.model_push import ensure_model
@@ -118,22 +119,13 @@ class RunPush:
             context.limits,
             has_ended=reading.state.status in TERMINAL_STATUSES or is_dead,
         )
-        for rows in self._open_rows(history, reading, has_ended=translation.has_ended):
-            if rows.points:
-                for batch in plan_batches(
-                    self.remote_id,
-                    context.limits,
-                    points=rows.points,
-                    params=params,
-                    tags=tags,
-                    links=self._links,
-                ):
-                    self._send(batch, rows.writer)
-                params, tags = {}, {}
-            if rows.writer and rows.end > self.entry.acked.get(rows.writer, 0):
-                self._note_acked(rows.writer, rows.end)
-        for batch in plan_batches(self.remote_id, context.limits, params=params, tags=tags):
-            self._send(batch, "")
+        rows = self._open_rows(history, reading, has_ended=translation.has_ended)
+        batches = pack_rows(self.remote_id, context.limits, rows, params=params, tags=tags, links=self._links)
+        for batch, writer, end in ahead(batches):
+            if batch is not None:
+                self._send(batch, writer)
+            if writer and end > self.entry.acked.get(writer, 0):
+                self._note_acked(writer, end)
         push_entities(context, reading.state, self.remote_id, self.remote)
         try:
             artifacts = self._push_artifacts(reading)
