@@ -10,6 +10,7 @@ client waits, and so does the deed), `gateway_after` (502 with a page of HTML, a
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def fault_answer(fault: str, do: Callable[[], Answer]) -> Answer:
 class Front:
     """An HTTP server on the loopback in front of a back. A context manager."""
 
-    def __init__(self, back: Back, *, slow_s: float = 1.0) -> None:
+    def __init__(self, back: Back, *, slow_s: float = 1.0, tls: ssl.SSLContext | None = None) -> None:
         self.back = back
         self.slow_s = slow_s
         self.requests: list[Request] = []
@@ -123,11 +124,14 @@ class Front:
                 pass
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Front:
         self._thread.start()

@@ -48,6 +48,8 @@ def tracking_credentials() -> TrackingCredentials:
             )
     is_insecure = _get("MLFLOW_TRACKING_INSECURE_TLS").lower() in _TRUE
     server_cert = _get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    # As requests has it, which MLflow goes through.
+    bundle = "" if is_insecure else _get("REQUESTS_CA_BUNDLE") or _get("CURL_CA_BUNDLE")
     if is_insecure and server_cert:
         raise InvalidInputError(
             "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are both set.",
@@ -71,7 +73,7 @@ def tracking_credentials() -> TrackingCredentials:
     else:
         username = password = source = ""
     return TrackingCredentials(
-        username, password, token, source, is_insecure, server_cert, _get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+        username, password, token, source, is_insecure, server_cert or bundle, _get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
     )
 
 

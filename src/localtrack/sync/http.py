@@ -265,6 +265,13 @@ def map_httpx_error(error: Exception, what: str) -> UnreachableError | UnsureErr
     import httpx
 
     reason = type(error).__name__
+    if isinstance(error, httpx.TransportError) and "[SSL: " in str(error) and "_ALERT_" in str(error):
+        # It comes with the first answer, where it is the client's certificate that is missing: nothing was carried out.
+        return RefusedError(
+            f"The target refused the TLS connection at {what}.",
+            code=ErrorCode.SYNC_DENIED,
+            hint="MLFLOW_TRACKING_CLIENT_CERT_PATH names the certificate and key to sign in with.",
+        )
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return RefusedError(

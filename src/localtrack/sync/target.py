@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from localtrack.errors import ErrorCode, InvalidInputError
@@ -13,6 +14,9 @@ from localtrack.sync.environment import TrackingCredentials, tracking_credential
 from localtrack.sync.http import Connection, Http, require_httpx
 from localtrack.sync.limits import MLFLOW, Limits, limits_of_mlflow
 from localtrack.sync.server_version import ask_version
+
+if TYPE_CHECKING:
+    import ssl
 
 TargetKind = Literal["mlflow", "databricks", "store"]
 
@@ -104,6 +108,9 @@ def _resolve_mlflow(uri: str) -> Target:
     elif credentials.token:
         headers["Authorization"] = f"Bearer {credentials.token}"
         identity = f"a token (from {credentials.source})"
+    is_plain = parts.scheme.lower() == "http"
+    if credentials.is_insecure_tls and not is_plain:
+        identity += "; its certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS)"
     host = parts.hostname.lower()
     netloc = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
     path = parts.path.rstrip("/")
@@ -113,11 +120,11 @@ def _resolve_mlflow(uri: str) -> Target:
         target_key(base_url),
         base_url,
         identity,
-        Connection(base_url, auth, _verify(credentials, is_plain=parts.scheme.lower() == "http"), headers),
+        Connection(base_url, auth, tls_verification(credentials, is_plain=is_plain), headers),
     )
 
 
-def _verify(credentials: TrackingCredentials, *, is_plain: bool) -> Any:
+def tls_verification(credentials: TrackingCredentials, *, is_plain: bool) -> Any:
     """Return httpx's `verify`: an SSL context where certificates are named."""
     if is_plain or (credentials.is_insecure_tls and not credentials.client_cert_path):
         return False
@@ -125,22 +132,32 @@ def _verify(credentials: TrackingCredentials, *, is_plain: bool) -> Any:
         return True
     import ssl
 
-    context = ssl.create_default_context()
     try:
-        if credentials.server_cert_path:
-            context = ssl.create_default_context(cafile=credentials.server_cert_path)
+        context = _trusting(credentials.server_cert_path)
         if credentials.is_insecure_tls:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if credentials.client_cert_path:
-            context.load_cert_chain(credentials.client_cert_path)
+            # A key with a passphrase is an error, instead of a question on the terminal.
+            context.load_cert_chain(credentials.client_cert_path, password="")
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(
             f"A certificate file of the settings cannot be read ({type(error).__name__}).",
             code=ErrorCode.INVALID_SETTING,
-            hint="Check MLFLOW_TRACKING_SERVER_CERT_PATH and MLFLOW_TRACKING_CLIENT_CERT_PATH.",
+            hint="Check MLFLOW_TRACKING_SERVER_CERT_PATH, REQUESTS_CA_BUNDLE and MLFLOW_TRACKING_CLIENT_CERT_PATH.",
         ) from None
     return context
+
+
+def _trusting(cert_path: str) -> ssl.SSLContext:
+    """Return a context that trusts the issuers in a file or folder, or those that the system trusts."""
+    import ssl
+
+    if not cert_path:
+        return ssl.create_default_context()
+    if os.path.isdir(cert_path):
+        return ssl.create_default_context(capath=cert_path)
+    return ssl.create_default_context(cafile=cert_path)
 
 
 def target_key(base_url: str) -> str:
