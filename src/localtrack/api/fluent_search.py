@@ -88,6 +88,8 @@ def search_runs(
         max_results=page_size(max_results),
         run_view_type=run_view_type,
     )
+    page = page.first(max_results)
+    answer = page.to_pandas() if output_format == "pandas" else [row.to_run() for row in page]
     if page.findings:
         first = page.findings[0]
         reporting.warn(
@@ -96,8 +98,7 @@ def search_runs(
             first.what,
             first.key,
         )
-    page = page.first(max_results)
-    return page.to_pandas() if output_format == "pandas" else [row.to_run() for row in page]
+    return answer
 
 
 def _experiments(

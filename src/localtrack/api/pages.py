@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, SupportsIndex, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, SupportsIndex, TypeVar, overload
 
+from localtrack.errors import DamagedIndexError
 from localtrack.types import Experiment, Finding, LoggedModel, RunRow
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from localtrack.query.index_snapshot import IndexSnapshot
     from localtrack.query.run_values import RunValues
+
+T = TypeVar("T")
 
 
 class ExperimentPage(list[Experiment]):
@@ -86,6 +89,7 @@ class RunPage(Sequence[RunRow]):
         findings: What was damaged.
         snapshot: Instead of rows: where they come from, as they are asked for.
         numbers: Their numbers in the snapshot.
+        search_again: Gives the page anew, where a file of the index turns out to be damaged when it is read.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class RunPage(Sequence[RunRow]):
         findings: Iterable[Finding] = (),
         snapshot: IndexSnapshot | None = None,
         numbers: Sequence[int] = (),
+        search_again: Callable[[], RunPage] | None = None,
     ) -> None:
         self.token = token
         """Give it to the next search as `page_token`; None on the last page."""
@@ -103,14 +108,14 @@ class RunPage(Sequence[RunRow]):
         """What was damaged, and so is missing or incomplete in the answer."""
         self._snapshot = snapshot
         self._numbers = numbers
+        self._search_again = search_again
         self._rows: list[RunRow] | None = list(rows) if snapshot is None else None
 
     @property
     def rows(self) -> list[RunRow]:
         """The runs as a list."""
         if self._rows is None:
-            assert self._snapshot is not None
-            self._rows = self._snapshot.rows(self._numbers)
+            self._rows = self._from_index(lambda snapshot, numbers: snapshot.rows(numbers))
         return self._rows
 
     def values(self) -> list[RunValues] | None:
@@ -132,7 +137,13 @@ class RunPage(Sequence[RunRow]):
             return self
         if self._snapshot is None:
             return RunPage(self.rows[:count], findings=self.findings)
-        return RunPage(findings=self.findings, snapshot=self._snapshot, numbers=self._numbers[:count])
+        again = self._search_again
+        return RunPage(
+            findings=self.findings,
+            snapshot=self._snapshot,
+            numbers=self._numbers[:count],
+            search_again=None if again is None else lambda: again().first(count),
+        )
 
     @overload
     def __getitem__(self, place: SupportsIndex) -> RunRow: ...
@@ -163,17 +174,17 @@ class RunPage(Sequence[RunRow]):
         Run_id, experiment_id, status, artifact_uri, start_time, end_time, `metrics.*`, `params.*`, `tags.*`.
         """
         if self._snapshot is not None and self._snapshot.prefers_columns(len(self)):
-            return self._snapshot.to_arrow(self._numbers)
+            return self._from_index(lambda snapshot, numbers: snapshot.to_arrow(numbers))
         from localtrack.query.frames import to_arrow
 
         return to_arrow(self)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as the data frame that `mlflow.search_runs` gives."""
-        if len(self) and self._snapshot is not None and self._snapshot.prefers_columns(len(self)):
-            return self._snapshot.to_pandas(self._numbers)
         from localtrack.query.frames import to_pandas
 
+        if self._snapshot is not None and self._snapshot.prefers_columns(len(self)):
+            return self._from_index(lambda snapshot, numbers: snapshot.to_pandas(numbers) if numbers else to_pandas(()))
         return to_pandas(self)
 
     def to_polars(self) -> pl.DataFrame:
@@ -181,3 +192,17 @@ class RunPage(Sequence[RunRow]):
         from localtrack.query.frame import table_to_polars
 
         return table_to_polars(self.to_arrow())
+
+    def _from_index(self, read: Callable[[IndexSnapshot, Sequence[int]], T]) -> T:
+        """Read runs of the page; where the index is damaged, become what the search gives now, and read those."""
+        assert self._snapshot is not None
+        try:
+            return read(self._snapshot, self._numbers)
+        except DamagedIndexError:
+            if self._search_again is None:
+                raise
+            page, self._search_again = self._search_again(), None
+            assert page._snapshot is not None
+            self._snapshot, self._numbers, self._rows, self.token = page._snapshot, page._numbers, None, page.token
+            self.findings += [finding for finding in page.findings if finding not in self.findings]
+            return read(self._snapshot, self._numbers)

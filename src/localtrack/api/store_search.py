@@ -6,11 +6,12 @@ import atexit
 import os
 import weakref
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from localtrack.api import environment
 from localtrack.api.pages import RunPage
-from localtrack.api.store_experiments import ExperimentCalls
+from localtrack.api.store_experiments import ExperimentCalls, listed
 from localtrack.errors import ErrorCode, StateError
 from localtrack.format.layout import INBOX
 from localtrack.storage.once import once
@@ -78,28 +79,34 @@ class SearchCalls(ExperimentCalls):
         Raises:
             InvalidInputError: The filter or another argument cannot be read.
         """
+        question = {
+            "filter_string": filter_string,
+            "order_by": listed(order_by),
+            "max_results": max_results,
+            "page_token": page_token,
+            "view_type": run_view_type,
+        }
+        return self._search(self.experiment_ids_of(experiment_ids, experiment_names), question)
+
+    def _search(self, experiment_ids: set[str] | None, question: Mapping[str, Any]) -> RunPage:
         from localtrack.query.index_snapshot import IndexSnapshot
         from localtrack.query.search import select_page
 
-        wanted = self.experiment_ids_of(experiment_ids, experiment_names)
-
         def ask(view: IndexView) -> RunPage:
             snapshot = IndexSnapshot(view, on_damage=self._index.distrust)
-            numbers, token = select_page(
-                snapshot,
-                filter_string=filter_string,
-                order_by=order_by,
-                max_results=max_results,
-                page_token=page_token,
-                view_type=run_view_type,
-                now_ms=self.clock(),
+            numbers, token = select_page(snapshot, **question, now_ms=self.clock())
+            page = RunPage(
+                token=token,
+                findings=view.findings,
+                snapshot=snapshot,
+                numbers=numbers,
+                search_again=partial(self._search, experiment_ids, question),
             )
-            page = RunPage(token=token, findings=view.findings, snapshot=snapshot, numbers=numbers)
             if len(numbers) <= READ_AT_ONCE:
                 _ = page.rows
             return page
 
-        return self._index.answer(ask, wanted)
+        return self._index.answer(ask, experiment_ids)
 
     def snapshot_runs(self, experiment_ids: Collection[str] | None = None) -> RunSnapshot:
         """Return all runs, or those of some experiments, as they are now: what searches and analyses are made of."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +132,36 @@ def test_an_index_of_another_store_does_not_count(tmp_path: Path) -> None:
         assert_index_agrees(store)
 
 
-def test_a_damaged_segment_is_named_and_nothing_is_missing(tmp_path: Path) -> None:
-    root = tmp_path / "store"
-    log_runs(root, 8)
-    with Store.open(root) as store:
-        store.compact()
-    (path,) = root.glob("index/v1/*.metrics.parquet")
+def _flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[-30] ^= 0xFF  # in the footer, which every search of a metric reads
+    for place in range(4, len(data), 7):
+        data[place] ^= 0xFF
     path.write_bytes(data)
-    with Store.open(root) as store:
-        found = store.search_runs(filter_string="metrics.loss < 0.35")
-        assert len(found) == 4
-        assert [finding.key for finding in found.findings] == ["index"]
-        assert path.name in found.findings[0].what
+
+
+@pytest.mark.parametrize("damage", [_flip, lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.unlink])
+def test_a_damaged_segment_is_named_and_nothing_is_missing(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    sound = tmp_path / "sound"
+    log_runs(sound, 8)
+    with Store.open(sound) as store:
+        store.log_run_inputs(store.search_runs()[0].info.run_id, [DatasetInput(Dataset("d", "1", "local", "x"))])
+        store.compact()
+        frame = store.search_runs(max_results=None).to_pandas().drop(columns="artifact_uri")
+    paths = [path for path in sound.glob("index/v1/*") if path.name != MANIFEST]
+    assert len(paths) == 7
+    for path in paths:
+        root = tmp_path / path.name
+        shutil.copytree(sound, root)
+        damage(root / "index/v1" / path.name)
+        with Store.open(root) as store:
+            page = store.search_runs(max_results=None, filter_string="metrics.loss < 0.35", order_by=["params.lr"])
+            asked = store.search_runs(filter_string="datasets.name = 'd'")
+            everything = store.search_runs(max_results=None)
+            pd.testing.assert_frame_equal(everything.to_pandas().drop(columns="artifact_uri"), frame)
+            assert (len(page), len(asked)) == (4, 1)
+            for finding in [*page.findings, *asked.findings, *everything.findings]:
+                assert (finding.key, path.name in finding.what) == ("index", True), finding
+            assert page.findings or asked.findings or everything.findings
 
 
 def test_a_store_that_may_not_be_written_to_has_its_index_in_the_cache_folder(

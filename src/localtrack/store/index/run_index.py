@@ -98,16 +98,18 @@ class RunIndex:
             edits: What the store's edits say.
             is_hasty: Settle runs although somebody may still be copying them.
         """
+        why = "The index changes faster than it can be read."
         for _ in range(_TRIES):
             try:
                 if self._load_manifest() and self._follow(edits, is_hasty=is_hasty):
                     return
             except DamagedIndexError as error:
                 self.distrust(str(error))
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 self._manifest_data = None  # a compaction removed what the manifest named: read the new one
+                why = f"{error.filename or error} is not there, though the manifest of the index names it."
         # Somebody makes it anew all the time, or removes its files: answer from the runs alone.
-        self.distrust("The index changes faster than it can be read.")
+        self.distrust(why)
         while not self._follow(edits, is_hasty=is_hasty):
             pass
 
@@ -121,7 +123,7 @@ class RunIndex:
     def _load_manifest(self) -> bool:
         """Take over the manifest if it is another one. False: another must be looked for."""
         try:
-            data = self.home.read(MANIFEST)
+            data = self.home.read(MANIFEST) or b"\n"  # empty, it is damaged: not the same as none
         except FileNotFoundError:
             data = b""
         if data == self._manifest_data:

@@ -38,7 +38,7 @@ class Segment:
         self._checked: set[tuple[str, int]] = set()
         data = home.read(self._names["directory"])
         if zlib.crc32(data) != directory_crc:
-            raise self._damaged("directory")
+            raise self.damaged("directory")
         self.directory: Directory = parse_directory(data)
         self.rows_count = self.directory.rows_count
         self._places = {
@@ -167,7 +167,7 @@ class Segment:
             try:
                 read = parquet.read_row_groups(places, columns=[name], use_threads=False).column(0)
             except (pa.ArrowException, OSError) as error:
-                raise self._damaged(kind) from error
+                raise self.damaged(kind) from error
         column: pa.Array[Any] = read.combine_chunks() if read.num_chunks != 1 else read.chunk(0)
         if is_repeating and not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
@@ -194,7 +194,7 @@ class Segment:
                     self._file(kind), read_dictionary=[name for name in names if name in REPEATING]
                 )
             except (pa.ArrowException, OSError) as error:
-                raise self._damaged(kind) from error
+                raise self.damaged(kind) from error
         return self._parquet[kind]
 
     # -- whole rows
@@ -203,9 +203,12 @@ class Segment:
         """Return a whole row as JSON."""
         unpacker = zlib.decompressobj(zdict=self.dictionary) if self.dictionary else zlib.decompressobj()
         try:
-            return unpacker.decompress(self.packed_row(number))
+            row = unpacker.decompress(self.packed_row(number))
         except zlib.error as error:
-            raise self._damaged("rows") from error
+            raise self.damaged("rows") from error
+        if not unpacker.eof:
+            raise self.damaged("rows")
+        return row
 
     def packed_row(self, number: int) -> bytes:
         """Return a whole row as it was written."""
@@ -235,7 +238,7 @@ class Segment:
             try:
                 return span.read(self._file(kind))
             except DamagedIndexError as error:
-                raise self._damaged(kind) from error
+                raise self.damaged(kind) from error
 
     def _file(self, kind: str) -> BinaryIO:
         file = self._files.get(kind)
@@ -243,7 +246,8 @@ class Segment:
             file = self._files[kind] = self._home.open(self._names[kind])
         return file
 
-    def _damaged(self, kind: str) -> DamagedIndexError:
+    def damaged(self, kind: str) -> DamagedIndexError:
+        """Return the error that names one of the files."""
         return DamagedIndexError(f"{self._home.path(self._names[kind])} is damaged.", hint="It is made anew.")
 
 

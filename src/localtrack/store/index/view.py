@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.errors import DamagedIndexError
 from localtrack.format.arrow_columns import scalar
 from localtrack.format.edits import EditsState
 from localtrack.format.index_rows import decode_index_row
@@ -208,7 +207,7 @@ class IndexView:
             try:
                 state, folds = decode_index_row(self.segments[place].row(local))
             except ValueError as error:
-                raise DamagedIndexError(f"The segment {self.segments[place].name} is damaged.") from error
+                raise self.segments[place].damaged("rows") from error
         return build_row(
             state, folds, lifecycle_stage=_STAGE_NAMES[stage], artifact_uri=self._artifact_uri(state.run_id)
         )
