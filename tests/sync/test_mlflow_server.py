@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from localtrack import Store
+from localtrack.sync import artifact_places
 from localtrack.sync.http import Patience
 from localtrack.sync.options import Naming
-from tests.sync.comparison import compare_models, compare_store
+from tests.s3 import S3Server, s3, s3_server, s3_url
+from tests.sync.comparison import _call, compare_models, compare_store
 from tests.sync.front import Front, passing_on
 from tests.sync.mlflow_server import serve_mlflow
 from tests.sync.pushing import push
 from tests.sync.stores import START_MS, add_entities, add_to_store, make_store
+
+__all__ = ["s3", "s3_server", "s3_url"]
 
 PATIENT = Patience(tries_count=5, first_pause_s=0.05, settle_s=0.5, timeout_s=60.0)
 
@@ -49,7 +53,53 @@ def shown(store: Store, experiment_name: str) -> list[object]:
     return [sorted(runs, key=lambda run: run[0]), sorted(models, key=lambda model: model[0])]
 
 
-def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def push_in_parts(
+    url: str, store: Store, s3: S3Server, bucket: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large artifacts go to the storage behind the server in parts, past it; a part that fails leaves nothing there."""
+    monkeypatch.setattr(artifact_places, "MULTIPART_BYTES", 1 << 20)
+    monkeypatch.setattr(artifact_places, "PART_BYTES", 5 << 20)
+    content = "0123456789abcdef" * (13 << 16)
+    with store.start_run("parts", context=False) as run:
+        run.log_text(content, "näme & more/large.bin")
+        run.log_text("small", "small.txt")
+
+    def fail(kind: str, path: str) -> str | None:
+        return "500" if kind == "PUT" and path.endswith("large.bin") else None
+
+    s3.fault = fail
+    report = push(store, url, patience=PATIENT, naming=Naming("in parts/"))
+    assert [run.outcome for run in report.runs if run.reason] == ["failed"]
+    assert open_uploads(bucket) == []
+    s3.be_well()
+    with s3.counted() as counts:
+        report = push(store, url, patience=PATIENT, naming=Naming("in parts/"))
+    assert (report.is_complete, report.artifacts_sent) == (True, 1)
+    assert counts["PUT"] == 3
+    assert open_uploads(bucket) == []
+    assert compare_store(url, store, prefix="in parts/", run_ids={run.run_id}) == []
+    # And straight to an experiment's own place.
+    _call(
+        url, "/api/2.0/mlflow/experiments/create", {"name": "straight/parts", "artifact_location": f"{root}/straight"}
+    )
+    for _ in range(2):
+        report = push(store, url, patience=PATIENT, naming=Naming("straight/"))
+        assert report.is_complete, report
+        assert compare_store(url, store, prefix="straight/", run_ids={run.run_id}) == []
+        shutil.rmtree(Path(store.uri) / "sync")
+    assert report.artifacts_sent == 0
+
+
+def open_uploads(bucket: str) -> list[object]:
+    import boto3
+
+    found: list[object] = boto3.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return found
+
+
+def test_a_store_arrives_at_a_real_server_equal_in_every_field(
+    tmp_path: Path, request: pytest.FixtureRequest, s3: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "server"
     folder.mkdir()
     is_long = request.config.getoption("--long")
@@ -57,7 +107,7 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
     with store.start_run("many", run_name="many points", context=False) as run:
         for step in range(100_000 if is_long else 5_000):
             run.log_metrics({f"m{key}": step * 0.1 + key for key in range(10 if is_long else 2)}, step=step)
-    with serve_mlflow(folder, "--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")) as url:
+    with serve_mlflow(folder, "--serve-artifacts", "--artifacts-destination", f"{s3_url}/served") as url:
         report = push(store, url, patience=PATIENT)
         assert report.is_complete, report
         assert compare_store(url, store) == []
@@ -69,6 +119,8 @@ def test_a_store_arrives_at_a_real_server_equal_in_every_field(tmp_path: Path, r
         for asking, others in ((store, 0), (stranger, 3)):
             uses = asking.quota(target=url, limits={"experiment.runs": 100}, experiment_names=["team/ä"]).uses
             assert {use.name: use.there for use in uses}["team/ä"] == others
+        with Store.open(tmp_path / "large") as large:
+            push_in_parts(url, large, s3, s3_url.split("/")[2], s3_url, monkeypatch)
         with Store.open(tmp_path / "models") as models:
             add_entities(models)
             report = push(models, url, patience=PATIENT)

@@ -26,7 +26,7 @@ def judge_answer(status: int, headers: Any, body: bytes, *, what: str) -> dict[s
     Raises:
         RefusedError: A definite no.
         ThrottledError: 429.
-        UnsureError: 408, 5xx, or a body that is no JSON object.
+        UnsureError: 408, 5xx but for 501, or a body that is no JSON object.
     """
     if status == 429:
         raise ThrottledError(f"The target throttles {what}.", wait_s=_parse_wait_s(headers.get("retry-after")))
@@ -37,7 +37,7 @@ def judge_answer(status: int, headers: Any, body: bytes, *, what: str) -> dict[s
         return document
     remote_code = str((document or {}).get("error_code") or "")
     text = str((document or {}).get("message") or "").strip()
-    if status == 408 or status >= 500:
+    if status == 408 or (status >= 500 and status != 501):
         raise UnsureError(f"The target failed at {what} with HTTP {status}{_shown(text)}.")
     raise refusal(status, remote_code, text, what=what)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from localtrack.errors import MissingPackageError, RefusedError, SyncError
+from localtrack.errors import LocaltrackError, MissingPackageError, RefusedError, SyncError
+from localtrack.storage.failures import foreign_to_storage_error
 from localtrack.sync.answers import judge_answer
+from localtrack.sync.environment import storage_options
 from localtrack.sync.http import Http, map_httpx_error
 from localtrack.sync.limits import Limits
-
-if TYPE_CHECKING:
-    pass
 
 COPY_BYTES: Final = 1 << 20
 MULTIPART_BYTES: Final = 500 * 1024**2
@@ -23,6 +23,7 @@ MULTIPART_BYTES: Final = 500 * 1024**2
 PART_BYTES: Final = 10 * 1024**2
 """Made larger for files that would need more than 10,000 parts, which S3 does not take."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
+_QUERY: Final = re.compile(r"\?\S+")
 _PROXY: Final = "/api/2.0/mlflow-artifacts"
 
 
@@ -75,10 +76,8 @@ class ProxyPlace:
         folder, name = posixpath.split(posixpath.join(self._root, file.path))
         try:
             begun = self._http.post(f"{_PROXY}/mpu/create/{quote(folder)}", {"path": name, "num_parts": count})
-        except SyncError as error:
-            if isinstance(error, RefusedError) or "501" in str(error):
-                return False
-            raise
+        except RefusedError:
+            return False  # 501 where its storage takes no parts, 404 where it is too old
         upload_id, parts = begun.get("upload_id"), []
         try:
             with file.open() as source:
@@ -109,7 +108,12 @@ class FilesPlace:
         import fsspec
 
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
+            self._fs, self._root = fsspec.core.url_to_fs(url, **storage_options(url.partition(":")[0]))
+        except ValueError:
+            raise SyncError(
+                f"The artifacts of the target lie at {url.partition('://')[0]}://, which cannot be reached from here.",
+                hint="Push with --skip-artifacts.",
+            ) from None
         except ImportError as error:
             raise MissingPackageError(
                 f"The artifacts of the target lie at {url.partition('://')[0]}://, which needs more: {error}.",
@@ -250,5 +254,11 @@ def _blocks(source: BinaryIO) -> Iterator[bytes]:
 def _mapped_files(what: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise SyncError(f"{what} on the target's storage failed: {error.strerror or type(error).__name__}.") from error
+    except LocaltrackError:
+        raise
+    except Exception as error:  # what clients of storages raise is no OSError everywhere
+        mapped = foreign_to_storage_error(error, f"{what} on the target's storage")
+        if mapped is None:
+            raise
+        # A query can hold what a URL is signed with.
+        raise SyncError(_QUERY.sub("?…", str(mapped))[:500]) from None

@@ -10,7 +10,7 @@ import configparser
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from localtrack.errors import ErrorCode, InvalidInputError
 
@@ -133,6 +133,17 @@ def databricks_settings() -> DatabricksSettings:
 def mlflow_tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI; empty where it is not set."""
     return _get("MLFLOW_TRACKING_URI")
+
+
+def storage_options(scheme: str) -> dict[str, Any]:
+    """Return how MLflow's variables say to reach the storage of a scheme, for fsspec; the rest it finds itself."""
+    options: dict[str, Any] = {}
+    if scheme == "s3":
+        if _get("MLFLOW_S3_ENDPOINT_URL"):
+            options["endpoint_url"] = _get("MLFLOW_S3_ENDPOINT_URL")
+        if _get("MLFLOW_S3_IGNORE_TLS").lower() in _TRUE:
+            options["client_kwargs"] = {"verify": False}
+    return options
 
 
 def state_folder() -> Path:
