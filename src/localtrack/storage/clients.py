@@ -37,8 +37,12 @@ _PATIENCE_OPTIONS: Final = (
 )
 
 
-def connect(url: str) -> tuple[Any, str]:
+def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the path in it.
+
+    Args:
+        url: As fsspec has it.
+        wanted: Options of the file system besides.
 
     Raises:
         MissingPackageError: The package for the protocol is not installed.
@@ -55,7 +59,7 @@ def connect(url: str) -> tuple[Any, str]:
             return _connect_sftp(url)
         options = _patience(protocol) if is_patience_ours else {}
         # A cached one could be that of the parent before a fork.
-        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options, **wanted)
     except ImportError as error:
         package, extra = _PACKAGES.get(protocol, ("", ""))
         if package:

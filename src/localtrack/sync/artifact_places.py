@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from localtrack.errors import LocaltrackError, MissingPackageError, RefusedError, SyncError
+from localtrack.errors import LocaltrackError, RefusedError, SyncError
+from localtrack.storage.clients import connect
 from localtrack.storage.failures import foreign_to_storage_error
 from localtrack.sync.answers import judge_answer
 from localtrack.sync.environment import storage_options
@@ -105,20 +106,7 @@ class FilesPlace:
     """A place that fsspec reaches: s3, gs, abfs and so on, or a folder of this machine."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url, **storage_options(url.partition(":")[0]))
-        except ValueError:
-            raise SyncError(
-                f"The artifacts of the target lie at {url.partition('://')[0]}://, which cannot be reached from here.",
-                hint="Push with --skip-artifacts.",
-            ) from None
-        except ImportError as error:
-            raise MissingPackageError(
-                f"The artifacts of the target lie at {url.partition('://')[0]}://, which needs more: {error}.",
-                hint="Install what it names, or push with --skip-artifacts.",
-            ) from None
+        self._fs, self._root = connect(url, **storage_options(url.partition("://")[0]))
 
     def put(self, file: LocalFile) -> None:
         """See `ArtifactPlace.put`."""
@@ -161,7 +149,7 @@ def open_place(http: Http, uri: str, *, base_url: str) -> ArtifactPlace:
                 f"The target keeps artifacts in a folder of its own machine, {parts.path or uri}.",
                 hint="Start it with --serve-artifacts, or push with --skip-artifacts.",
             )
-        return FilesPlace(parts.path if scheme else uri)
+        return FilesPlace(unquote(parts.path) if scheme else uri)
     return FilesPlace({"wasbs": "abfs", "abfss": "abfs"}.get(scheme, scheme) + uri[len(scheme) :])
 
 
