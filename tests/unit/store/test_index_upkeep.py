@@ -194,6 +194,24 @@ def test_a_store_that_may_not_be_written_to_has_its_index_in_the_cache_folder(
         assert_index_agrees(store)
 
 
+def test_where_neither_store_nor_cache_can_be_written_to_searches_answer_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    log_runs(root, 12)
+    monkeypatch.setenv("LOCALTRACK_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(search_index, "WORTH_RUNS", 5)
+
+    def refuse(self: LocalStorage, key: str) -> None:
+        raise StorageError("The file system is read-only.", code=ErrorCode.READ_ONLY)
+
+    monkeypatch.setattr(LocalStorage, "make_folder", refuse)
+    with Store.open(root) as store:
+        for _ in range(3):
+            assert len(store.search_runs()) == 12
+        assert_index_agrees(store)
+
+
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_frames_by_columns_are_those_by_rows(tmp_path: Path, count: int) -> None:
     root = tmp_path / "store"
@@ -222,3 +240,15 @@ def test_only_so_many_columns_are_kept() -> None:
     assert read == [1]
     cache.keep_segments(set())
     assert cache.used_bytes == 0
+
+
+def test_the_setting_bounds_the_columns_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_runs(tmp_path / "store", 300)
+    monkeypatch.setenv("LOCALTRACK_SEARCH_MEMORY", "3KB")
+    with Store.open(tmp_path / "store") as store:
+        store.compact()
+        for order in (["metrics.loss"], ["metrics.acc"], ["params.lr"], ["end_time"], ["metrics.loss DESC"]):
+            assert len(store.search_runs(order_by=order)) == 300
+            columns = store._index._columns
+            # What a search needs at once it gets; one column may be larger than the bound.
+            assert columns.used_bytes <= columns.limit_bytes == 3 * 1024 or len(columns._columns) == 1

@@ -172,6 +172,8 @@ class SearchIndex:
         index.refresh(edits)
         if self._is_worthwhile():
             self._try_compact(edits)
+            if self._index is not index:  # one that has not looked at anything yet, if it did not get to compact
+                self._index.refresh(edits)
         unknown = {key: value for key, value in self._experiments(edits) if key not in edits.experiments}
         if unknown:
             documents = (ExperimentDocument(key, name, generation) for key, (name, generation) in unknown.items())
