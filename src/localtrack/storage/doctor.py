@@ -83,7 +83,11 @@ def diagnose(storage: Storage) -> Diagnosis:
                 except LocaltrackError as error:
                     checks.append(Check(test.__name__.lstrip("_"), "bad", f"The test failed: {error}"))
     finally:
-        _remove_all(storage, folder)
+        try:
+            _remove_all(storage, folder)
+        except LocaltrackError as error:  # of a place that fails, too, there is something to say
+            text = f"What the tests wrote could not be removed again, and lies in {storage.path(folder)}: {error}"
+            checks.append(Check("removal", "bad", text))
     return Diagnosis(storage.uri, storage.capabilities, mount, tuple(checks))
 
 

@@ -60,8 +60,13 @@ class LocalStorage:
 
     def read(self, key: str) -> bytes:
         """See `Storage.read`."""
-        with self._reading(key), open(self.path(key), "rb", buffering=0) as file:
-            return file.readall()
+
+        def read() -> bytes:
+            with open(self.path(key), "rb", buffering=0) as file:
+                return file.readall()
+
+        with self._reading(key):
+            return _once_more_if_stale(read)
 
     def open(self, key: str) -> BinaryIO:
         """See `Storage.open`."""
@@ -70,8 +75,14 @@ class LocalStorage:
             return io.BufferedReader(MappedFile(open(path, "rb", buffering=0), path))
 
     def exists(self, key: str) -> bool:
-        """See `Storage.exists`."""
-        return os.path.exists(self.path(key))
+        """See `Storage.exists`. That one may not look counts as no, that the drive fails does not."""
+        try:
+            os.stat(self.path(key))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return False
+        except OSError as error:
+            raise to_storage_error(error, f"Looking for {show_path(self.path(key))}") from error
+        return True
 
     def entries(self, key: str) -> list[Entry]:
         """See `Storage.entries`."""
@@ -130,8 +141,10 @@ class LocalStorage:
 
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`. Without a file object: searches call this for each run that goes on."""
-        with self._reading(key):
-            fd = os.open(self.path(key), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        path = self.path(key)
+
+        def read() -> bytes:
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 parts: list[bytes] = []
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -142,6 +155,9 @@ class LocalStorage:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             finally:
                 os.close(fd)
+
+        with self._reading(key):
+            return _once_more_if_stale(read)
 
     def is_log_locked(self, key: str) -> bool | None:
         """See `Storage.is_log_locked`.
@@ -322,6 +338,19 @@ class LocalStorage:
 
     def _reading(self, key: str) -> _Reading:
         return _Reading(self.path(key))
+
+
+def _once_more_if_stale(read: Callable[[], bytes]) -> bytes:
+    """Return what `read` returns. On NFS, a file that another host replaces or removes while it is read is stale.
+
+    What lies under the name now is another file, or none.
+    """
+    try:
+        return read()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return read()
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,15 @@ class MappedFile(io.RawIOBase):
         self._path = path
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        """Read into a buffer."""
+        """Read into a buffer. `FileNotFoundError` where another host has removed the file since, and NFS tells."""
         with mapped_errors(f"Reading {show_path(self._path)}"):
-            return int(self._file.readinto(buffer))
+            try:
+                return int(self._file.readinto(buffer))
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                stale = error
+        raise FileNotFoundError(errno.ENOENT, "The file was removed while it was read", self._path) from stale
 
     def write(self, data: ReadableBuffer) -> int | None:
         """Write, maybe less than all."""

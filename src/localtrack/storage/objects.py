@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import io
 import os
 import tempfile
@@ -43,8 +44,10 @@ class ObjectStorage:
         self.uri = uri.rstrip("/")
         protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
         self.capabilities = of_protocol(protocol)
-        # s3fs asks for the size of each object first, to fetch large ones in pieces; what is read whole here is small.
-        self._read_options = {"max_concurrency": 1} if self.capabilities.medium == "s3" else {}
+        # s3fs from 2026 on asks for the size of each object first, to fetch large ones in pieces; what is read whole
+        # here is small.
+        asks = self.capabilities.medium == "s3" and "max_concurrency" in inspect.signature(fs._cat_file).parameters
+        self._read_options = {"max_concurrency": 1} if asks else {}
         self._cache = ObjectCache(self.uri, is_off=not self.capabilities.is_shared)
         self.spool_root = ""
         """Where to keep what the store does not take; a folder of the user's among the temporary ones if empty."""

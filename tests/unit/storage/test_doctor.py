@@ -69,6 +69,15 @@ class SlowClockStorage(LocalStorage):
         return [entry._replace(mtime_ms=entry.mtime_ms - 3_600_000) for entry in super().entries(key)]
 
 
+class KeepingStorage(LocalStorage):
+    """What was written cannot be removed."""
+
+    def remove(self, key: str) -> None:
+        if key.endswith("/clock"):
+            raise StorageError("Input/output error.")
+        super().remove(key)
+
+
 class HastyStorage(LocalStorage):
     """A file is missing for a moment while it is replaced."""
 
@@ -85,6 +94,7 @@ class HastyStorage(LocalStorage):
         (GreedyStorage, "exclusive create", "bad"),
         (LateStorage, "append", "bad"),
         (SlowClockStorage, "clock", "note"),
+        (KeepingStorage, "removal", "bad"),
     ],
 )
 def test_what_a_place_does_wrong_is_said(
