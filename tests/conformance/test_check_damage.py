@@ -9,6 +9,7 @@ import json
 import shutil
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,66 @@ def test_what_nobody_can_tell_is_not_put_back(sound: Path) -> None:
     assert correct_file(key, data[:at] + b"x" + data[at + 1 :]) is None, "a digit of a stamp: any may have stood there"
     open_log = data[: data.rindex(b'["Closed",')]
     assert correct_file(key, open_log[:200] + b"x" + open_log[201:]) is None, "without a checksum"
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("indexed") / "store"
+    with Store.open(root) as store:
+        for number in range(70):
+            with store.start_run("e", context=False, tags={"n": number}) as run:
+                run.log_metric("loss", number / 7, 1)
+                run.log_param("p", number)
+        store.compact()
+        assert store.check().findings == []
+    return root
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+def test_damage_of_the_index_is_told_and_changes_no_answer(
+    indexed: Path, tmp_path: Path, how: str, rounds: Callable[[int, int], int]
+) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(indexed, root)
+    with Store.open(root, create=False) as store:
+        expected = [row.to_run().to_dictionary() for row in store.search_runs(order_by=["metrics.loss ASC"])]
+    files = {key: data for key, data in files_of(root).items() if key.startswith("index/v1/")}
+    assert len(files) == 7, sorted(files)
+    for key, data in files.items():
+        places = range(0, len(data), max(len(data) // rounds(7, 200), 1)) if how != "gone" else [0]
+        for at in places:
+            if how == "gone":
+                (root / key).unlink()
+            else:
+                changed = data[:at] + (bytes([data[at] ^ 1]) + data[at + 1 :] if how == "changed" else b"")
+                (root / key).write_bytes(changed)
+            with Store.open(root, create=False) as store:
+                report = store.check()
+            if how == "gone" and key.endswith("manifest.json"):
+                assert report.findings == [], "there is no index"
+            else:
+                assert [(f.key, f.severity) for f in report.findings] == [(key, "info")], (key, at)
+            (root / key).write_bytes(data)
+    (root / key).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with Store.open(root, create=False) as store:
+        assert [f.key for f in store.check(repair=True).repaired] == [key]
+        found = [row.to_run().to_dictionary() for row in store.search_runs(order_by=["metrics.loss ASC"])]
+        assert found == expected
+        store.compact()
+        assert store.check().findings == []
+
+
+def test_damage_of_a_ledger_is_told(sound: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(sound, root)
+    header = HandLog("Ledger", A, store="5f" * 16, target="there")
+    ledger = header.add(["claim", T, [run_id(2)]], ["bye", T + 1, 0]).data
+    path = root / f"sync/there/{A}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(ledger)
+    with Store.open(root, create=False) as store:
+        assert store.check().findings == []
+        for damaged in (ledger.replace(b'["claim"', b'[;claim"'), b"x" + ledger[1:]):
+            path.write_bytes(damaged)
+            (finding,) = store.check().findings
+            assert (finding.key, finding.severity) == (f"sync/there/{A}.jsonl", "info")

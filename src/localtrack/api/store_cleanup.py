@@ -16,7 +16,7 @@ from localtrack.storage.base import Storage
 from localtrack.storage.opening import open_storage
 from localtrack.store.catalog import Catalog, require_active
 from localtrack.store.site import Site
-from localtrack.types import DEFAULT_EXPERIMENT_ID, LoggedModel, ViewType
+from localtrack.types import DEFAULT_EXPERIMENT_ID, Finding, LoggedModel, ViewType
 
 if TYPE_CHECKING:
     from localtrack.store.checking.report import CheckReport
@@ -171,8 +171,10 @@ class CleanupCalls:
         Concurrency: readers and writers may go on.
         """
         from localtrack.store.checking.store_check import check_store
+        from localtrack.sync.ledger_check import check_ledgers
 
         report = check_store(self._site, self._runs.inbox, repair=repair, sizes_only=sizes_only, progress=progress)
+        report.findings = sorted([*report.findings, *check_ledgers(self.storage)], key=lambda finding: finding.key)
         if report.repaired:
             self._catalog.forget()
         return report
@@ -344,11 +346,14 @@ class CleanupCalls:
             return {}
         runs: dict[str, list[str]] = {one: [] for one in experiment_ids}
         models: dict[str, list[str]] = {one: [] for one in experiment_ids}
-        for row in self.search_runs(list(experiment_ids), max_results=None, run_view_type=ViewType.ALL):
+        findings: list[Finding] = []
+        page = self.search_runs(list(experiment_ids), max_results=None, run_view_type=ViewType.ALL)
+        for row in page:
             runs[row.info.experiment_id].append(row.info.run_id)
-        for model in self.list_logged_models(experiment_ids, ViewType.ALL):
+        for model in self.list_logged_models(experiment_ids, ViewType.ALL, findings=findings):
             models[model.experiment_id].append(model.model_id)
-        return {one: ExperimentContent(runs[one], models[one]) for one in experiment_ids}
+        is_all = not page.findings and not findings
+        return {one: ExperimentContent(runs[one], models[one], is_all=is_all) for one in experiment_ids}
 
     def pack(
         self,

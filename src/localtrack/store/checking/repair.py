@@ -8,7 +8,7 @@ from typing import Final
 
 from localtrack.errors import LocaltrackError
 from localtrack.format.documents import encode_experiment
-from localtrack.format.layout import EXPERIMENTS, INBOX, PACKS, QUARANTINE, RUNS, parse_run_file, run_folder
+from localtrack.format.layout import EXPERIMENTS, INBOX, INDEX, PACKS, QUARANTINE, RUNS, parse_run_file, run_folder
 from localtrack.format.packs import iter_salvaged
 from localtrack.storage.base import Storage
 from localtrack.storage.trees import is_link, walk_tree
@@ -58,6 +58,8 @@ class Repair:
                 return self._put_back(finding.key)
             if top == EXPERIMENTS:
                 return self._write_experiment(finding.key)
+            if finding.key.startswith(f"{INDEX}/"):
+                return not self._storage.exists(finding.key) or self.set_aside(finding.key)
             if top == INBOX:
                 return self._set_aside_unlocked(finding.key)
             if top == PACKS:

@@ -21,6 +21,7 @@ from localtrack.store.checking.catalog_files import (
     read_experiments,
 )
 from localtrack.store.checking.corrections import REMEDY, find_corrections
+from localtrack.store.checking.index_files import check_index
 from localtrack.store.checking.model_folders import check_model_folder
 from localtrack.store.checking.pack_checks import check_copies, check_packs
 from localtrack.store.checking.repair import Repair, keep_file
@@ -88,6 +89,7 @@ def check_store(
     _check_told_runs(set(folders), closed_bytes, state.tombstones.keys(), findings)
     sound = [edit for edit in edits if edits_key(edit.writer) not in findings]  # what a damaged one says may be wrong
     check_experiments(findings, known, fold_known(sound, known, store_created_ms=site.document.created_ms))
+    check_index(site.packs.inner, findings, store_id=site.document.store_id)
     corrections = find_corrections(site.packs.inner, findings)
     report.findings = findings.merged()
     if repair:

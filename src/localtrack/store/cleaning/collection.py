@@ -50,6 +50,8 @@ class ExperimentContent(NamedTuple):
 
     run_ids: Collection[str]
     model_ids: Collection[str]
+    is_all: bool = True
+    """False: something cannot be read, and nobody knows whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +308,8 @@ class _Collection:
         staying = set(content.run_ids) - self._going("run_id")
         if staying:
             return f"{len(staying)} of its runs stay" if len(staying) > 1 else "a run of it stays"
+        if not content.is_all:
+            return "something in the store cannot be read, which may belong to it; see `localtrack check`"
         return ""
 
     def _going(self, name: str) -> set[str]:
