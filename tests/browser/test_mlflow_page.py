@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.browser.mlflow_server import Server
+from tests.browser.wire_forms import speak_as_java, speak_as_r
 
 from localtrack import Store
 
@@ -55,9 +56,10 @@ assert len(mlflow.search_runs(experiment_names=["served"], filter_string="metric
 """
 
 
-def run_client(uri: str) -> None:
+def run_client(*arguments: str, program: str = CLIENT) -> None:
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    done = subprocess.run([sys.executable, "-c", CLIENT, uri], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -75,6 +77,12 @@ def test_a_server_and_its_page(tmp_path: Path, subtests: pytest.Subtests) -> Non
             check_endpoints(server, runs[0].info.experiment_id, [row.info.run_id for row in runs])
         with subtests.test("a client of the server cannot reach the logs of the store"):
             check_artifact_paths(server, folder)
+        with subtests.test("requests as the Java client sends them"):
+            speak_as_java(server)
+        with subtests.test("requests as the R client sends them"):
+            speak_as_r(server)
+        with subtests.test("what came through the server is found in a copy elsewhere, opened without one"):
+            check_copy(folder, tmp_path / "elsewhere" / "copy")
         if CHROMIUM is None:
             pytest.skip("no chromium; .ci/run installs it")
         with subtests.test("the page in a browser"):
@@ -146,6 +154,26 @@ def check_endpoints(server: Server, experiment_id: str, run_ids: list[str]) -> N
     # What a tracking store does not do is told as that.
     status, refused = server.get(f"/ajax-api/3.0/mlflow/scorers/list?experiment_id={experiment_id}")
     assert (status, refused["error_code"]) == (501, "NOT_IMPLEMENTED")
+
+
+COPIED = """
+import sys
+import mlflow
+
+mlflow.set_tracking_uri(sys.argv[1])
+for run in mlflow.search_runs(experiment_names=["served"], output_format="list"):
+    assert run.info.artifact_uri.startswith(sys.argv[2]), run.info.artifact_uri
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/notes/today.txt") == "seen by the page"
+    settings = mlflow.artifacts.load_dict(run.info.artifact_uri + "/settings.json")
+    assert settings["rate"] == float(run.data.params["rate"])
+"""
+
+
+def check_copy(folder: Path, copy: Path) -> None:
+    shutil.copytree(folder, copy)
+    run_client(f"localtrack://{copy}", str(copy), program=COPIED)
+    named = [path for path in copy.rglob("*.json*") if path.is_file() and str(folder).encode() in path.read_bytes()]
+    assert named == [], "a path of this machine stands in the store"
 
 
 def check_artifact_paths(server: Server, folder: Path) -> None:
