@@ -140,14 +140,14 @@ class Catalog:
         with self._lock:
             # One look decides both: an experiment that another process makes meanwhile must not count as an earlier
             # generation.
-            experiments = self.read().experiments
-            known = next((e for e in experiments.values() if e.name == name), None)
+            state = self.read()
+            known = next((e for e in state.experiments.values() if e.name == name), None)
             if known is not None:
                 deleted = " It is deleted; restore it, or use another name." if known.is_deleted else ""
                 raise AlreadyExistsError(
                     f"The experiment {name!r} already exists, with id {known.experiment_id}.", hint=deleted.strip()
                 )
-            document = self.plan_experiment(name)
+            document = _choose_id(name, state)
             self._admit_tags(name, {}, checked_tags)
             ensure_experiment_file(self._site.storage, document)
             self._append(
