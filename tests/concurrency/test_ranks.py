@@ -31,6 +31,9 @@ with run:
     run.log_param("lr", 0.1)
     for step in range(20):
         run.log_metric("loss", rank + step / 64, step=step)
+        if step == int(os.environ.get("KILLED_AT", "-1")):
+            print(run.run_id, flush=True)
+            os.kill(os.getpid(), 9)
     run.log_metrics({"a": rank + 0.5, "b": rank + 0.25}, step=1)
     if os.environ.get("FAILS") == str(rank):
         raise RuntimeError("it fails")
@@ -59,7 +62,8 @@ def launch(
         )
     said = [process.communicate(timeout=120) for process in processes]
     failed = [number for number, process in enumerate(processes) if process.returncode]
-    assert failed == ([int(more["FAILS"])] if "FAILS" in more else []), said
+    wanted = [int(more["FAILS"])] if "FAILS" in more else []
+    assert failed == (list(range(count)) if "KILLED_AT" in more else wanted), said
     return [out.strip() for out, _ in said if out.strip()]
 
 
@@ -91,12 +95,33 @@ def test_each_launch_has_a_run_of_its_own_and_ranks_may_have_keys_of_their_own(t
         assert keys == {f"rank{rank}/{key}" for rank in range(2) for key in ("loss", "a", "b")}
 
 
-def test_a_requeued_job_goes_on_with_its_run(tmp_path: Path) -> None:
-    first = launch(tmp_path / "store", SLURM, count=2, resume="auto")
-    again = launch(tmp_path / "store", {**SLURM, "SLURM_RESTART_COUNT": "1"}, count=2, resume="auto")
-    fresh = launch(tmp_path / "store", {**SLURM, "SLURM_RESTART_COUNT": "1"}, count=2)
+def test_a_job_that_was_preempted_and_requeued_goes_on_with_its_run(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    first = launch(root, SLURM, count=2, resume="auto", KILLED_AT="9")
+    with Store.open(root) as store:
+        assert store.get_run(first[0]).info.status == "RUNNING"
+    again = launch(root, {**SLURM, "SLURM_RESTART_COUNT": "1"}, count=2, resume="auto")
+    fresh = launch(root, {**SLURM, "SLURM_RESTART_COUNT": "1"}, count=2)
     assert len({*first, *again}) == 1
     assert fresh[0] != first[0]
+    run = read_store(root)["runs"][first[0]]
+    points = Counter((key, step, float(value)) for key, _, step, value in run["points"] if key == "loss")
+    # The points of both starts, and nothing else: what was logged before the kill is there.
+    both = Counter(("loss", step, rank + step / 64) for rank in range(2) for step in [*range(20), *range(10)])
+    assert points == both
+    assert run["status"] == "FINISHED"
+
+
+def test_each_task_of_an_array_has_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    for task, job in (("1", "78"), ("2", "79"), ("1", "78")):  # the first one is requeued
+        for name, value in {**SLURM, "SLURM_JOB_ID": job, "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "78")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
+        with Store.open(tmp_path / "store") as store, store.start_run("e", ranks="merge", resume="auto") as run:
+            ids.append(run.run_id)
+    assert ids[0] == ids[2] != ids[1]
 
 
 def test_a_rank_that_fails_is_seen(tmp_path: Path) -> None:

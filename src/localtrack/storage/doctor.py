@@ -80,8 +80,8 @@ def diagnose(storage: Storage) -> Diagnosis:
             for test in _TESTS if storage.can_append else _OBJECT_TESTS:
                 try:
                     checks.append(test(storage, folder, peer))
-                except LocaltrackError as error:
-                    checks.append(Check(test.__name__.lstrip("_"), "bad", f"The test failed: {error}"))
+                except (LocaltrackError, OSError) as error:  # some tests ask the system by themselves
+                    checks.append(Check(test.__name__.strip("_").replace("_", " "), "bad", f"The test failed: {error}"))
     finally:
         try:
             _remove_all(storage, folder)

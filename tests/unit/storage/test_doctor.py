@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,24 @@ def test_what_a_place_does_wrong_is_said(
     check = next(check for check in diagnosis.checks if check.name == name)
     assert check.verdict == verdict
     assert diagnosis.is_safe == (verdict != "bad")
+
+
+def test_a_place_that_fails_while_it_is_tested_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As smbnetfs does: from the first refusal on, whatever is asked is an input/output error."""
+    real = os.stat
+
+    def failing(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith(str(tmp_path)):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, **options)
+
+    place = LocalStorage(str(tmp_path))
+    place.must_be_there = False
+    monkeypatch.setattr(os, "stat", failing)
+    diagnosis = diagnose(place)
+    bad = {check.name: check.text for check in diagnosis.checks if check.verdict == "bad"}
+    assert bad.keys() == {"permissions"}
+    assert "Input/output error" in bad["permissions"]
 
 
 def test_a_second_process_that_dies_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
