@@ -74,7 +74,7 @@ def assert_index_agrees(store: Store) -> None:
 
 def assert_columns_agree(snapshot: RunSnapshot, rows: list[RunRow]) -> None:
     """Hold the relations that an index gives against rows."""
-    ids = dict(zip(*(snapshot.table("runs").column(name).to_pylist() for name in ("row", "run_id")), strict=True))
+    ids = dict(zip(*(snapshot.runs(["run_id"]).column(name).to_pylist() for name in ("row", "run_id")), strict=True))
     by_id = {row.info.run_id: row for row in rows}
     assert sorted(ids.values()) == sorted(by_id)
     for relation, columns in (("metrics", ["value", "min", "max", "count", "step"]), ("params", ["value"])):

@@ -64,7 +64,7 @@ def ask_about(
         "chosen": pa.Table.from_arrays(
             [column("int32", numbers), column("int32", range(len(numbers)))], names=["row", "place"]
         ),
-        "runs": snapshot.table("runs"),
+        "runs": snapshot.runs(),
         **{name: snapshot.table(name, keys=wanted) for name, wanted in keys.items()},
     }
     with cursor() as connection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from localtrack.errors import DamagedIndexError
 from localtrack.query.compile import Statement
 from localtrack.query.index_direct import can_ask_directly, select_directly
+from localtrack.query.relations import RUN_COLUMNS
 from localtrack.query.snapshot import select_from
 from localtrack.store.index.tables import numbers
 from localtrack.store.index.view import IndexView
@@ -64,7 +65,12 @@ class IndexSnapshot:
     def table(self, relation: str, *, keys: Collection[str] | None = None) -> pa.Table:
         """See `RunSnapshot.table`."""
         with self._damage_told():
-            return self.view.runs_table() if relation == "runs" else self.view.tall_table(relation, keys=keys)
+            return self.view.tall_table(relation, keys=keys)
+
+    def runs(self, columns: Sequence[str] = RUN_COLUMNS) -> pa.Table:
+        """See `RunSnapshot.runs`."""
+        with self._damage_told():
+            return self.view.runs_table(columns)
 
     def rows(self, numbers: Sequence[int]) -> list[RunRow]:
         """See `RunSnapshot.rows`."""

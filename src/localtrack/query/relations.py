@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 Rows = Sequence[RunRow] | Sequence[Experiment] | Sequence[LoggedModel]
 
 STAGES: Final = ("active", "deleted")
+RUN_COLUMNS: Final = (
+    *("run_id", "experiment_id", "experiment_name", "run_name", "user_id", "status", "start_time", "end_time"),
+    *("duration_ms", "lifecycle_stage", "artifact_uri"),
+)
+"""The columns of `runs` besides `row`."""
 
 _TALL_COLUMNS: Final[Mapping[str, Mapping[str, ColumnType]]] = {
     "metrics": {

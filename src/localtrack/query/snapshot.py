@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from localtrack.query.compile import Statement
 from localtrack.query.connection import cursor
-from localtrack.query.relations import runs_relation, tall_relation, wide_relation
+from localtrack.query.relations import RUN_COLUMNS, runs_relation, tall_relation, wide_relation
 from localtrack.types import Finding, RunRow
 
 if TYPE_CHECKING:
@@ -29,12 +29,16 @@ class RunSnapshot(Protocol):
         ...
 
     def table(self, relation: str, *, keys: Collection[str] | None = None) -> pa.Table:
-        """Return a relation as `query.relations` describes it: `runs`, `metrics`, `params`, `tags` or `datasets`.
+        """Return a tall relation as `query.relations` describes it: `metrics`, `params`, `tags` or `datasets`.
 
         Args:
             relation: Which one.
-            keys: Only these keys of a tall relation; None for all. Naming them is what keeps a large store fast.
+            keys: Only these keys; None for all. Naming them is what keeps a large store fast.
         """
+        ...
+
+    def runs(self, columns: Sequence[str] = RUN_COLUMNS) -> pa.Table:
+        """Return the relation `runs` as `query.relations` describes it: `row`, and these of its other columns."""
         ...
 
     def rows(self, numbers: Sequence[int]) -> list[RunRow]:
@@ -60,16 +64,18 @@ class RowSnapshot:
 
     def select(self, statement: Statement) -> list[int]:
         """See `RunSnapshot.select`."""
-        tables = {"runs": wide_relation(self.table("runs"), self._rows, statement.fields)}
+        tables = {"runs": wide_relation(self.runs(), self._rows, statement.fields)}
         if statement.has_datasets:
             tables["datasets"] = self.table("datasets")
         return select_from(statement, tables)
 
     def table(self, relation: str, *, keys: Collection[str] | None = None) -> pa.Table:
         """See `RunSnapshot.table`."""
-        if relation == "runs":
-            return runs_relation(self._rows, experiment_names=self._experiment_names)
         return tall_relation(relation, self._rows, keys=keys)
+
+    def runs(self, columns: Sequence[str] = RUN_COLUMNS) -> pa.Table:
+        """See `RunSnapshot.runs`."""
+        return runs_relation(self._rows, experiment_names=self._experiment_names).select(["row", *columns])
 
     def rows(self, numbers: Sequence[int]) -> list[RunRow]:
         """See `RunSnapshot.rows`."""

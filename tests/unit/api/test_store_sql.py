@@ -157,6 +157,16 @@ def test_data_sets_of_which_only_the_name_is_asked_for_take_no_whole_row(
         assert len(read) == 1
 
 
+def test_columns_of_runs_that_nobody_asks_for_are_not_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[str]] = []
+    runs = IndexSnapshot.runs
+    monkeypatch.setattr(IndexSnapshot, "runs", lambda self, columns: made.append(list(columns)) or runs(self, columns))
+    assert list(store.sql("SELECT count(*) AS n FROM runs WHERE status = 'FINISHED'")) == [{"n": 6}]
+    assert list(store.sql("SELECT run_name FROM runs WHERE end_time IS NULL")) == []
+    assert list(store.sql("SELECT count(*) AS n FROM params WHERE key = 'lr'")) == [{"n": 6}]
+    assert made == [["run_id", "status"], ["run_name", "end_time"], ["run_id"]]
+
+
 def test_what_a_segment_has_of_runs_that_changed_since_is_nobody_elses(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store") as store:
         for number in range(4):

@@ -144,12 +144,35 @@ def _tall(name: str) -> Callable[[Source], _Parts]:
     return make
 
 
+def _runs(source: Source) -> _Parts:
+    import pyarrow as pa
+
+    types: dict[str, pa.DataType] = {
+        "VARCHAR": pa.string(),
+        "BIGINT": pa.int64(),
+        VIEWS["runs"]["start_time"]: pa.timestamp("ms", "UTC"),
+    }
+    schema = pa.schema([(name, types[kind]) for name, kind in VIEWS["runs"].items()])
+
+    def produce(candidates: Candidates) -> Iterable[pa.Table]:
+        # Of a million runs each column takes time; those that nobody looks at stay empty.
+        wanted = [name for name in schema.names if candidates.wants([name])]
+        runs = source.snapshot.runs(wanted)
+        columns: dict[str, Any] = {name: runs.column(name) for name in wanted}
+        columns |= {name: _moments(columns[name]) for name in wanted if name.endswith("_time")}
+        nothing = [pa.nulls(runs.num_rows, schema.field(name).type) for name in schema.names]
+        arrays = [columns.get(name, empty) for name, empty in zip(schema.names, nothing, strict=True)]
+        yield pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
+
+    return schema, [], produce
+
+
 def _with_run_ids(table: pa.Table, snapshot: RunSnapshot) -> pa.Table:
     """Append the ids of the runs of a tall relation: each once, and for each row its place among them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    runs = snapshot.table("runs")
+    runs = snapshot.runs(["run_id"])
     # Not the numbers of the rows themselves: some are of rows that count no more, and that `runs` leaves out.
     places: Any = pc.index_in(one_array(table, "row"), value_set=one_array(runs, "row"))
     return table.append_column("run_id", pa.DictionaryArray.from_arrays(places, one_array(runs, "run_id")))
@@ -272,13 +295,13 @@ def _artifacts(source: Source) -> _Parts:
 
 
 _MAKERS: Final[dict[str, Callable[[Source], Any]]] = {
-    "runs": lambda source: source.snapshot.table("runs"),
     "experiments": _experiments,
     "models": _models,
 }
 
 _STREAMS: Final[dict[str, Callable[[Source], Any]]] = {
     **{name: _tall(name) for name in ("params", "metrics", "tags")},
+    "runs": _runs,
     "datasets": _datasets,
     "metric_history": _metric_history,
     "artifacts": _artifacts,

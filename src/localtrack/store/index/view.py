@@ -143,12 +143,10 @@ class IndexView:
 
     # -- tables of the rows that are shown
 
-    def runs_table(self) -> pa.Table:
-        """Return the relation `runs`, without dead rows."""
+    def runs_table(self, names: Sequence[str]) -> pa.Table:
+        """Return the relation `runs`, without dead rows: the numbers of the rows, and these columns."""
         import pyarrow as pa
 
-        names = ["run_id", "experiment_id", "experiment_name", "run_name", "user_id", "status", "start_time"]
-        names += ["end_time", "duration_ms", "lifecycle_stage", "artifact_uri"]
         columns = [_plain_texts(self.narrow(name)) for name in names]
         table = pa.table([pa.chunked_array([numbers(self.rows_count)]), *columns], names=["row", *names])
         return table.filter(self._is_shown())
