@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.sync.front import Back, Request, fault_answer
+from tests.sync.front import Answer, Back, Request, fault_answer
 
 TIMEOUT_S = 30.0
 
@@ -27,6 +27,8 @@ class Link(httpx.BaseTransport):
         self.requests: list[Request] = []
         self.faults: dict[int, str] = {}
         """Number of the request, from 0 → what is done to it."""
+        self.on_request: Callable[[int, str], None] = lambda number, moment: None
+        """Called with `before` and `after` the server has done its deed."""
         self.now_s = 0.0
         self._late: list[tuple[float, Callable[[], object]]] = []
 
@@ -46,15 +48,23 @@ class Link(httpx.BaseTransport):
             {key.lower(): value for key, value in request.headers.items()},
             request.read(),
         )
-        fault = self.faults.get(len(self.requests), "")
+        number = len(self.requests)
+        fault = self.faults.get(number, "")
         self.requests.append(received)
+        self.on_request(number, "before")
         if fault in ("cut_before", "cut_during"):
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         if fault == "slow":
             self._late.append((self.now_s + TIMEOUT_S * 1.4, lambda: self.back(received)))
             self.sleep(TIMEOUT_S)
             raise httpx.ReadTimeout("timed out", request=request)
-        answer = fault_answer(fault, lambda: self.back(received))
+
+        def do() -> Answer:
+            answer = self.back(received)
+            self.on_request(number, "after")
+            return answer
+
+        answer = fault_answer(fault, do)
         if fault == "cut_after":
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         if fault == "cut_answer":

@@ -182,6 +182,10 @@ class StandIn:
         self._run(doc["run_id"])["info"]["lifecycle_stage"] = "active"
         return {}
 
+    def _runs_set_tag(self, doc: dict[str, Any]) -> dict[str, Any]:
+        self._run(doc["run_id"], is_written=True)["tags"][doc["key"]] = doc["value"]
+        return {}
+
     def _runs_delete_tag(self, doc: dict[str, Any]) -> dict[str, Any]:
         if self._run(doc["run_id"], is_written=True)["tags"].pop(doc["key"], None) is None:
             raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", "No such tag")

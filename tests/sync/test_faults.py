@@ -178,3 +178,77 @@ def test_two_pushers_of_two_copies_at_once(stores: Stores, tmp_path: Path) -> No
             front.on_request = lambda *_: None
             assert push(other, front.url).is_complete
             assert compare_store(front.url, other) == []
+
+
+@pytest.mark.long
+def test_a_push_of_another_copy_at_each_request(
+    stores: Stores, counts: tuple[int, int], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two copies, each with a ledger of its own, and a server that keeps what it gets twice: nothing is there twice.
+
+    The other copy pushes while this one stands before a request, and once more while it stands behind it.
+    """
+    other = Store.open(
+        shutil.copytree(stores.folder / "first", tmp_path / "copy", ignore=shutil.ignore_patterns("sync"))
+    )
+    step = 1 if request.config.getoption("--long") else 3
+    for number in range(0, counts[0], step):
+        for moment in ("before", "after"):
+            stores.forget()
+            shutil.rmtree(tmp_path / "copy" / "sync", ignore_errors=True)
+            stand_in = StandIn(appends_duplicates=True)
+            outer, inner = Link(stand_in), Link(stand_in)
+
+            def push_other(at: int, when: str, number: int = number, moment: str = moment, link: Link = inner) -> None:
+                if (at, when) == (number, moment):
+                    with contextlib.suppress(LocaltrackError):
+                        push_over(link, other, place="there")
+
+            outer.on_request = push_other
+            push_or_fail(outer, stores.first)
+            assert inner.requests or len(outer.requests) <= number
+            outer.on_request = lambda *_: None
+            for link, store, place in ((outer, stores.first, "here"), (inner, other, "there")):
+                report = push_over(link, store, place=place)
+                assert report.is_complete, (number, moment, report)
+                assert compare_store(stand_in, stores.expected_first) == [], (number, moment)
+    other.close()
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_a_killed_push_has_claimed_is_waited_for_by_others_only(
+    stores: Stores, tmp_path: Path, is_over: bool
+) -> None:
+    """Its own copy goes on at once; another one does after the claim has ended, whatever the clock of its host."""
+    other = Store.open(
+        shutil.copytree(stores.folder / "first", tmp_path / "copy", ignore=shutil.ignore_patterns("sync"))
+    )
+    stores.forget()
+    stand_in = StandIn(appends_duplicates=True)
+    link = Link(stand_in)
+
+    def die(number: int, moment: str) -> None:
+        if link.requests[number].path.endswith("log-batch") and moment == "after":
+            raise KeyboardInterrupt
+
+    link.on_request = die
+    with pytest.raises(KeyboardInterrupt):
+        push_over(link, stores.first)
+    claimed = [run for run in stand_in.runs.values() if any(key.startswith("localtrack.claim.") for key in run["tags"])]
+    assert len(claimed) == 1
+    (failed,) = (
+        run
+        for run in push_over(Link(stand_in), other, place="there").runs
+        if run.outcome == "failed" and run.points_sent == 0
+    )
+    assert failed.reason.startswith("Another copy of the store is being pushed to this run of the target.")
+    if is_over:
+        (key,) = (key for key in claimed[0]["tags"] if claimed[0]["tags"][key].isdecimal() and "claim" in key)
+        claimed[0]["tags"][key] = str(other.clock() - 5 * 60_000 - 1)
+        assert push_over(Link(stand_in), other, place="there").is_complete
+        assert compare_store(stand_in, stores.expected_first) == []
+    assert push_over(Link(stand_in), stores.first).is_complete
+    assert compare_store(stand_in, stores.expected_first) == []
+    assert push_over(Link(stand_in), other, place="there").is_complete
+    assert compare_store(stand_in, stores.expected_first) == []
+    other.close()

@@ -27,6 +27,7 @@ from localtrack.storage.base import Storage
 from localtrack.store.history import read_history
 from localtrack.store.run_reading import RunReading, read_folder
 from localtrack.sync.asking import remote_metrics
+from localtrack.sync.claims import CLAIM_TAG_PREFIX
 from localtrack.sync.model_push import CREATED_TAG, MODEL_ID_TAG
 from localtrack.sync.remote_runs import choose_remote, local_id_of
 from localtrack.sync.run_push import last_points
@@ -228,7 +229,7 @@ class RemoteSource:
             if PARENT_ID_TAG in tags:
                 tags[MLFLOW_PARENT_TAG] = tags[PARENT_ID_TAG]
             added = ("localtrack.run_id", STORE_ID_TAG, PARENT_ID_TAG, USER_TAG)
-            tags = {key: value for key, value in tags.items() if key not in added}
+            tags = {k: v for k, v in tags.items() if k not in added and not k.startswith(CLAIM_TAG_PREFIX)}
         return tags
 
     def _take_inputs(self, remote: Mapping[str, Any], run: SourceRun, findings: Findings) -> None:

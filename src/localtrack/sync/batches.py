@@ -42,6 +42,15 @@ class Batch:
     links: Mapping[Any, Mapping[str, str]] = field(default_factory=dict)
     """(key, timestamp, step, bits of the value) → the model and data set that the point belongs to, too."""
 
+    @property
+    def count(self) -> int:
+        """Points, params and tags."""
+        return len(self.points) + len(self.params) + len(self.tags)
+
+
+Packed = tuple[Batch | None, str, int]
+"""A request, or None; a writer; and up to which of its points all have been received once the request was."""
+
 
 def pack_rows(
     run_id: str,
@@ -51,7 +60,7 @@ def pack_rows(
     params: Mapping[str, str],
     tags: Mapping[str, str],
     links: Mapping[Any, Mapping[str, str]],
-) -> Iterator[tuple[Batch | None, str, int]]:
+) -> Iterator[Packed]:
     """Yield the requests that bring rows of points to a run, full ones as far as a writer goes on.
 
     Args:
@@ -62,8 +71,6 @@ def pack_rows(
         tags: To set, too.
         links: As `Batch.links`.
 
-    Yields:
-        A request, or None; a writer; and up to which of its points all have been received once the request was.
     """
     rest: list[SentPoint] = []
     rest_writer, rest_end = "", 0
@@ -127,8 +134,7 @@ def _shrink(run_id: str, batch: Batch, limits: Limits) -> None:
     """Give the batch its body, leaving out from the end what makes it too large."""
     while True:
         batch.body = encode_batch(run_id, batch)
-        count = len(batch.points) + len(batch.params) + len(batch.tags)
-        if len(batch.body) <= limits.batch_bytes or count <= 1:
+        if len(batch.body) <= limits.batch_bytes or batch.count <= 1:
             return
         if len(batch.points) > 1 or (batch.points and (batch.params or batch.tags)):
             batch.points = batch.points[: len(batch.points) // 2]

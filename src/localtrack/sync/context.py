@@ -24,6 +24,8 @@ class PushContext:
     options: PushOptions
     store_id: str
     base_url: str = ""
+    claim_key: str = ""
+    """The tag by which this copy of the store says that it sends the points of a run."""
     experiments: dict[str, str] = field(default_factory=dict)
     """Local experiment id → remote one."""
     remote_ids: dict[str, str] = field(default_factory=dict)

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
+from localtrack.storage.process import this_process
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
 from localtrack.sync.checking import check_runs
 from localtrack.sync.choice import Choice
+from localtrack.sync.claims import claim_key, digest_other_claims
 from localtrack.sync.context import PushContext
 from localtrack.sync.experiment_push import ensure_experiment, experiment_tags
 from localtrack.sync.http import Http, Patience
@@ -149,6 +151,7 @@ class Push:
             self.options,
             self.site.document.store_id,
             base_url=self.target.connection.base_url,
+            claim_key=claim_key(this_process().host, self._place(ledger)),
             stop=self.stop,
         )
         for run_id, entry in ledger.state.runs.items():
@@ -163,6 +166,10 @@ class Push:
         """Name of the ledger's folder: runs under other names of experiments are other runs of the target."""
         naming = self.options.naming.fingerprint
         return f"{self.target.key}-{state_digest(naming)[:8]}" if naming else self.target.key
+
+    def _place(self, ledger: LedgerFile) -> str:
+        """Return what tells this copy of the store from others on this host."""
+        return ledger.storage.path(ledger.folder)
 
     def _sleep(self, seconds: float) -> None:
         self.stop.wait(seconds)
@@ -411,6 +418,7 @@ class Push:
                 "tags": sorted(translation.tags),
                 "artifacts": run.artifacts.known,
                 "seen": digest_metrics(remote_metrics(remote).items()),
+                "claims": digest_other_claims(remote, context.claim_key),
                 "deleted_here": local.is_deleted,
                 "deleted": False,
                 **({"orphan_of": translation.parent_id} if translation.is_parent_missing else {}),

@@ -14,6 +14,7 @@ from localtrack.sync.artifact_places import open_place
 from localtrack.sync.artifact_push import ArtifactOutcome, push_artifacts
 from localtrack.sync.asking import digest_metrics, find_missing_points, find_missing_rows, remote_metrics
 from localtrack.sync.batches import Batch, Rows, SentPoint, encode_batch, pack_rows
+from localtrack.sync.claims import Claim, digest_other_claims, release_with_last
 from localtrack.sync.context import PushContext
 from localtrack.sync.distinct import Point, to_target_value, value_bits
 from localtrack.sync.entity_push import push_entities
@@ -23,12 +24,9 @@ from localtrack.sync.limits import MLFLOW, Limits
 from localtrack.sync.model_push import ensure_model
 from localtrack.sync.remote_runs import find_by_tag
 from localtrack.sync.source import LocalRun
-from localtrack.sync.translation import CONFLICT_TAG_PREFIX, STORE_ID_TAG, Loss, Translation, translate_run
+from localtrack.sync.translation import CONFLICT_TAG_PREFIX, STORE_ID_TAG, Loss, Translation, first_tags, translate_run
 from localtrack.types import TERMINAL_STATUSES
 
-_CREATE_TAGS_COUNT: Final = 20
-"""Databricks guarantees so many tags in runs/create; the rest goes with the first batch."""
-_CREATE_VALUE_CHARS: Final = 5000
 _MOST_UNSURE_COUNT: Final = 5000
 """Of so many points it is looked up one by one whether the target has them; of more, whole histories are compared."""
 
@@ -83,6 +81,8 @@ class RunPush:
         self.points_sent = 0
         self.losses: list[Loss] = []
         self._is_new = False
+        self._has_points = False
+        self._claim: Claim | None = None
         self._artifact_uri = ""
         self._links: dict[Any, dict[str, str]] = {}
 
@@ -110,6 +110,7 @@ class RunPush:
         )
         self.losses += translation.losses
         positions = reading.positions
+        self._has_points = any(points > self.entry.acked.get(w, 0) for w, (_, points) in positions.items())
         self._find_or_create(translation)
         params, tags = self._open_state(translation)
         self._links = self._ensure_models(reading)
@@ -121,6 +122,8 @@ class RunPush:
         )
         rows = self._open_rows(history, reading, has_ended=translation.has_ended)
         batches = pack_rows(self.remote_id, context.limits, rows, params=params, tags=tags, links=self._links)
+        if self._claim is not None:
+            batches = release_with_last(batches, self._claim, context.limits)
         for batch, writer, end in ahead(batches):
             if batch is not None:
                 self._send(batch, writer)
@@ -139,7 +142,7 @@ class RunPush:
             translation=translation,
             signature=signature,
             positions=positions,
-            counts=self._expected_counts(history),
+            counts=dict(history.counts),
             last=last_points(reading, context.limits)
             if context.options.thinning.is_off or translation.has_ended
             else {},
@@ -154,7 +157,7 @@ class RunPush:
     def _find_or_create(self, translation: Translation) -> None:
         context = self.context
         if self.remote is None and self.remote_id:
-            self.remote = context.tracking.get_run(self.remote_id)
+            self.remote = self._read_claimed(self.remote_id)
             if self.remote is None:
                 raise SyncError(
                     f"The target has no run {self.remote_id} any more, which run {self.local.run_id} was sent to.",
@@ -166,16 +169,36 @@ class RunPush:
                 self.remote = self._replace_deleted(self.remote)
                 info = self.remote["info"]
             self._artifact_uri = str(info.get("artifact_uri", ""))
+            if self._claim is None:
+                self.remote = self._read_claimed(str(info["run_id"])) or self.remote
             if not self.remote_id:
                 self.remote_id = str(info["run_id"])
                 self._note_remote()
             context.remote_ids[self.local.run_id] = self.remote_id
             return
         info = self._create(translation)
+        if info is None:
+            self._find_or_create(translation)
+            return
         self.remote_id, self._artifact_uri = str(info["run_id"]), str(info.get("artifact_uri", ""))
         self._is_new = True
+        if self._claim is not None:
+            self._claim.remote_id = self.remote_id
         self._note_remote()
         context.remote_ids[self.local.run_id] = self.remote_id
+
+    def _read_claimed(self, remote_id: str) -> Mapping[str, Any] | None:
+        """Return a run of the target, claimed if there are points to be sent."""
+        tracking = self.context.tracking
+        if not (self._has_points or self.is_exact):
+            return tracking.get_run(remote_id)
+        try:
+            claim = Claim(self.context, remote_id)
+            remote = claim.take()
+        except RefusedError:
+            return tracking.get_run(remote_id)  # one that is deleted there takes no tags
+        self._claim = claim
+        return remote
 
     def _replace_deleted(self, remote: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the run to go on with where the one that is known was deleted on the target.
@@ -198,15 +221,22 @@ class RunPush:
             hint="Restore it there, or push with --deletions to restore what is not deleted here.",
         )
 
-    def _create(self, translation: Translation) -> Mapping[str, Any]:
-        """Make the run; after an unsure answer ask whether it was made."""
+    def _create(self, translation: Translation) -> Mapping[str, Any] | None:
+        """Make the run, and return its info; after an unsure answer ask whether it was made.
+
+        None where another copy of the store has made it meanwhile: then it is `remote`.
+        """
         context = self.context
+        tags = first_tags(translation.tags)
+        self._claim = Claim(context, "") if self._has_points else None
+        if self._claim is not None:
+            tags |= self._claim.tag()
         document = {
             "experiment_id": context.experiments[self.local.experiment_id],
             "start_time": translation.start_ms,
             "run_name": translation.name,
             "user_id": translation.user,
-            "tags": [{"key": key, "value": value} for key, value in _first_tags(translation.tags).items()],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
         patience = context.tracking.http.patience
         for number in range(patience.tries_count):
@@ -216,8 +246,11 @@ class RunPush:
                 context.tracking.http.sleep(patience.before_asking_s(number, error))
                 remote = find_by_tag(context, self.local)
                 if remote is not None:
-                    info: Mapping[str, Any] = remote["info"]
-                    return info
+                    if self._claim is None or self._claim.is_in(remote):
+                        info: Mapping[str, Any] = remote["info"]
+                        return info
+                    self.remote, self._claim = remote, None
+                    return None
                 if number == patience.tries_count - 1:
                     raise
         raise AssertionError("not reached")
@@ -236,8 +269,8 @@ class RunPush:
     def _open_state(self, translation: Translation) -> tuple[dict[str, str], dict[str, str]]:
         """Return the params and tags that the target lacks, and delete tags that are gone here."""
         if self.remote is None:
-            first = _first_tags(translation.tags)
-            return dict(translation.params), {k: v for k, v in translation.tags.items() if k not in first}
+            at_first = first_tags(translation.tags)
+            return dict(translation.params), {k: v for k, v in translation.tags.items() if k not in at_first}
         data = self.remote.get("data", {})
         there = {row["key"]: row.get("value", "") for row in data.get("params", [])}
         tags_there = {row["key"]: row.get("value", "") for row in data.get("tags", [])}
@@ -303,6 +336,8 @@ class RunPush:
             return False
         if self.entry.remote_id is None or is_other_choice:
             return True
+        if digest_other_claims(self.remote, self.context.claim_key) != self.entry.done.get("claims", ""):
+            return True  # another copy of the store has sent some since
         if not thin.is_off and has_ended and self.entry.acked:
             return True  # the last, least and greatest points were not known to be that when they were passed
         if not self.entry.is_claimed:
@@ -334,6 +369,8 @@ class RunPush:
         """Send one batch so that no point of it arrives twice, whatever the answer."""
         context = self.context
         context.require_going()
+        if self._claim is not None and batch.points:
+            self._claim.keep()
         end = batch.points[-1].number + 1 if batch.points and writer else 0
         if end:
             self.context.ledger.append("sending", {"run": self.local.run_id, "positions": {writer: end}})
@@ -451,17 +488,6 @@ class RunPush:
         if wanted:
             self.context.require_going()
             self.context.tracking.update_run({"run_id": self.remote_id, **wanted})
-
-    def _expected_counts(self, history: RunHistory) -> dict[str, int]:
-        return dict(history.counts)
-
-
-def _first_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that go with runs/create: first those that say which run it is."""
-    ours = [key for key in tags if key.startswith("localtrack.")]
-    others = [key for key in tags if not key.startswith("localtrack.")]
-    short = [key for key in [*ours, *others] if len(tags[key]) <= _CREATE_VALUE_CHARS]
-    return {key: tags[key] for key in short[:_CREATE_TAGS_COUNT]}
 
 
 def last_points(reading: RunReading, limits: Limits = MLFLOW) -> dict[str, Point]:

@@ -133,6 +133,10 @@ class Tracking:
         """Take back the deletion of a run."""
         self.http.post(f"{_API}/runs/restore", {"run_id": run_id})
 
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        """Set one tag of a run."""
+        self.http.post(f"{_API}/runs/set-tag", {"run_id": run_id, "key": key, "value": value})
+
     def delete_tag(self, run_id: str, key: str) -> None:
         """Delete a tag of a run; nothing happens if there is none."""
         try:

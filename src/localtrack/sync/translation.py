@@ -18,6 +18,10 @@ CONFLICT_TAG_PREFIX: Final = "localtrack.param_conflict."
 MLFLOW_USER_TAG: Final = "mlflow.user"
 MLFLOW_PARENT_TAG: Final = "mlflow.parentRunId"
 
+_CREATE_TAGS_COUNT: Final = 19
+"""Databricks guarantees 20 tags in runs/create, one of which is a claim; the rest goes with the first batch."""
+_CREATE_VALUE_CHARS: Final = 5000
+
 LossKind = Literal["cut", "clamped", "refused", "quota", "conflict", "not_settable"]
 
 
@@ -128,6 +132,14 @@ def translate_run(
         bool(parent_id) and parent_id not in remote_ids,
         losses,
     )
+
+
+def first_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that go with runs/create: first those that say which run it is."""
+    ours = [key for key in tags if key.startswith("localtrack.")]
+    others = [key for key in tags if not key.startswith("localtrack.")]
+    short = [key for key in [*ours, *others] if len(tags[key]) <= _CREATE_VALUE_CHARS]
+    return {key: tags[key] for key in short[:_CREATE_TAGS_COUNT]}
 
 
 def refused_key(run_id: str, kind: str, key: str) -> Loss:
