@@ -175,7 +175,9 @@ class RunQuota:
         """
         self._points_count = points_count
         if self._meter is not None:
-            now = Use(self._own_before + self._points_count, self._own_bytes())
+            # What was told ahead, of points that are being written, is not told again.
+            points_count = max(self._own_before + points_count, self._told.metric_steps)
+            now = Use(points_count, self._own_bytes())
             self._add(now.minus(self._told))
             self._told = now
 

@@ -442,6 +442,22 @@ def test_points_of_an_experiment_and_of_a_store_are_refused_at_the_limit(store: 
     other.end()
 
 
+@pytest.mark.parametrize("location", ["memory://limits/exact", "durable"])
+def test_where_each_call_looks_at_its_file_it_is_exact_too(tmp_path: Path, location: str) -> None:
+    path = location if "://" in location else str(tmp_path / location)
+    with Store.open(path, durability="call") as store:
+        store.set_quota(
+            {"experiment.metric_steps": 50, "run.bytes": 10**6, "store.artifact_bytes": 10}, action="refuse"
+        )
+        run = start(store)
+        with pytest.raises(QuotaExceededError, match=r"50 of the 50 .* experiment\.metric_steps"):
+            log_points(run, "a", 60)
+        with pytest.raises(QuotaExceededError, match=r"0 of the 10 .* store\.artifact_bytes"):
+            run.log_text("12345678901", "a.txt")
+        run.end()
+        assert points(store, run.run_id) == 50
+
+
 @pytest.mark.parametrize("level", ["experiment", "store"])
 def test_points_of_an_experiment_are_thinned(store: Store, level: str, caplog: pytest.LogCaptureFixture) -> None:
     store.set_quota({f"{level}.metric_steps": 3_000}, action="thin")
