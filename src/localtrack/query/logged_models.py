@@ -91,6 +91,8 @@ def search_logged_models(
     Raises:
         InvalidInputError: An argument cannot be read.
     """
+    _require_dicts(order_by or (), '{"field_name": "metrics.loss", "ascending": True}')
+    _require_dicts(datasets or (), '{"dataset_name": "march"}')
     wanted = _parse_datasets(datasets)
     query = {
         "experiment_ids": experiment_ids,
@@ -124,6 +126,15 @@ def search_logged_models(
     numbers = select_from(statement, tables)
     token = _encode_token(query, offset + max_results) if len(numbers) > max_results else None
     return Page((models[number] for number in numbers[:max_results]), token)
+
+
+def _require_dicts(items: Any, example: str) -> None:
+    if not isinstance(items, Iterable) or not all(isinstance(item, Mapping) for item in items):
+        raise InvalidInputError(
+            f"A list of dicts is wanted, not {str(items)[:40]!r}.",
+            code=ErrorCode.INVALID_VALUE,
+            hint=f"Such as [{example}].",
+        )
 
 
 def _parse_datasets(datasets: Iterable[Mapping[str, Any]] | None) -> list[DatasetFilter]:
