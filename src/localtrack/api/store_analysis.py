@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from localtrack.api.pages import RunPage
 from localtrack.api.store_experiments import listed
@@ -63,7 +63,8 @@ class AnalysisCalls(SearchCalls):
     ) -> Iterator[RunPage]:
         """Yield all runs that match a filter, latest first, some at a time, for results larger than memory.
 
-        Unlike pages of `search_runs` all batches show the store as it was at one moment.
+        Unlike pages of `search_runs` all batches show the store as it was at one moment; only where a file of the
+        search index turns out to be damaged on the way, the runs that are left are shown as they are then.
 
         Args:
             filter_string: Which runs, in the language of `search_runs`; all by default.
@@ -74,7 +75,6 @@ class AnalysisCalls(SearchCalls):
 
         Raises:
             InvalidInputError: An argument cannot be read.
-            DamagedIndexError: A file of the search index was found damaged on the way. Ask again: it is made anew.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise InvalidInputError(f"batch_size={str(batch_size)[:40]!r} is no whole number from 1 on.")
@@ -84,8 +84,17 @@ class AnalysisCalls(SearchCalls):
         )
 
         def read_batches() -> Iterator[RunPage]:
-            for start in range(0, len(numbers), batch_size):
-                yield RunPage(snapshot.rows(numbers[start : start + batch_size]), findings=snapshot.findings)
+            source, left = snapshot, numbers
+            while left:
+                try:
+                    page = RunPage(source.rows(left[:batch_size]), findings=source.findings)
+                except DamagedIndexError:  # told, so that the next snapshot does without it
+                    if source is not snapshot:
+                        raise
+                    source, left = self._same_runs_again(source, left)
+                    continue
+                left = left[batch_size:]
+                yield page
 
         return read_batches()  # by then the arguments were read: a mistake shows at once
 
@@ -256,6 +265,16 @@ class AnalysisCalls(SearchCalls):
             lambda snapshot, numbers: runs_per_month(snapshot, numbers, year=year),
             (filter_string, experiment_ids, experiment_names, run_view_type),
         )
+
+    def _same_runs_again(self, old: RunSnapshot, numbers: Sequence[int]) -> tuple[RunSnapshot, list[int]]:
+        """Return a new snapshot, and the numbers that runs of an old one have in it; without those that are gone."""
+        new = self.snapshot_runs()
+        columns: list[Any] = [
+            table.column(name) for table in (old.runs(["run_id"]), new.runs(["run_id"])) for name in ("row", "run_id")
+        ]
+        old_rows, old_ids, new_rows, new_ids = (column.to_pylist() for column in columns)
+        ids, places = dict(zip(old_rows, old_ids, strict=True)), dict(zip(new_ids, new_rows, strict=True))
+        return new, [places[ids[number]] for number in numbers if ids[number] in places]
 
     def _ask_about(
         self,

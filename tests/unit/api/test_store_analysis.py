@@ -180,3 +180,24 @@ def test_a_damaged_index_is_left_aside(
     with Store.open(copy) as damaged:
         assert QUESTIONS[question](damaged) == wanted
     assert told
+
+
+def test_batches_go_on_where_the_index_turns_out_to_be_damaged(store: Store, tmp_path: Path) -> None:
+    store.flush()
+    copy = tmp_path / "copy"
+    shutil.copytree(store.uri, copy)
+    with Store.open(copy) as copied:
+        copied.compact()
+        expected = [row.info.run_id for row in copied.search_runs()]
+    with Store.open(copy) as damaged:
+        batches = damaged.iter_runs(batch_size=4)
+        first = next(batches)
+        (path,) = (copy / "index").rglob("*.rows")
+        path.write_bytes(bytes(path.stat().st_size))
+        gone = expected.pop()
+        shutil.rmtree(next((copy / "runs").glob(f"*/{gone}")))
+        others = list(batches)
+    assert [row.info.run_id for page in [first, *others] for row in page] == expected
+    assert not first.findings
+    assert all(path.name in finding.what for page in others for finding in page.findings)
+    assert others[-1].findings
