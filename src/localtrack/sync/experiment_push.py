@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, SyncError
+from localtrack.errors import ErrorCode, RefusedError, SyncError
 from localtrack.format.edits import EditsState
 from localtrack.sync.context import PushContext
 from localtrack.sync.plan import EnsureExperiment
@@ -49,13 +49,26 @@ def _find(context: PushContext, target: Target, operation: EnsureExperiment) -> 
     """Return the counterpart of an experiment; one that was pushed to before stays it when it is renamed here."""
     tracking = context.tracking
     known = context.ledger.state.experiments.get(operation.experiment_id)
-    if known is None or known["name"] == operation.name:
+    if known is None:
         return tracking.find_experiment(operation.name)
+    if known["name"] == operation.name:
+        remote = tracking.find_experiment(operation.name)
+        # Whoever renamed it there has not asked for a second one.
+        return remote if remote is not None else _get(context, known["remote"])
     remote = tracking.get_experiment(known["remote"])
     if remote.get("name") == known["name"] and tracking.find_experiment(operation.name) is None:
         target.prepare_experiment(tracking.http, operation.name)
         tracking.rename_experiment(known["remote"], operation.name)
     return remote
+
+
+def _get(context: PushContext, remote_id: str) -> dict[str, Any] | None:
+    try:
+        return context.tracking.get_experiment(remote_id)
+    except RefusedError as error:
+        if error.is_not_found:
+            return None
+        raise
 
 
 def _tag(context: PushContext, operation: EnsureExperiment, remote: Mapping[str, Any]) -> None:

@@ -9,7 +9,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Final
 
-from localtrack.errors import ErrorCode, LocaltrackError, StoppedError, SyncError, UnreachableError
+from localtrack.errors import (
+    ErrorCode,
+    LocaltrackError,
+    StoppedError,
+    SyncError,
+    ThrottledError,
+    UnreachableError,
+    UnsureError,
+)
 from localtrack.storage.process import this_process
 from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
@@ -98,6 +106,12 @@ class Push:
             self._take_plan(plan)
             try:
                 self._run(plan, ledger, tracking)
+            except SyncError as error:
+                self.report.failure = str(error)  # for the log of the push
+                raise
+            except BaseException:  # an interrupt, or a mistake of ours
+                self.report.is_interrupted = True
+                raise
             finally:
                 if plan.operations:
                     ledger.write_log(encode_report(self.report))
@@ -223,24 +237,38 @@ class Push:
 
     def _run(self, plan: Plan, ledger: LedgerFile, tracking: Tracking) -> None:
         context = self._context(ledger, tracking)
-        self._ensure_experiments(plan, context)
-        adopted = self._find_known(plan.sends, context)
+        refused = self._ensure_experiments(plan, context)
+        sends = [send for send in plan.sends if send.run.experiment_id not in refused]
+        for send in plan.sends:
+            if send.run.experiment_id in refused:
+                self.report.runs.append(RunOutcome(send.run.run_id, "failed", reason=refused[send.run.experiment_id]))
+        adopted = self._find_known(sends, context)
         for deletion in (op for op in plan.operations if isinstance(op, DeleteRun)):
             self._delete(deletion, context)
-        self._send_all(
-            plan.sends, adopted, context, PushProgress(runs_count=len(plan.sends), points_count=plan.points_count)
-        )
+        self._send_all(sends, adopted, context, PushProgress(runs_count=len(sends), points_count=plan.points_count))
         if not context.stop.is_set() and not self.report.failure:
             link_children(plan, context)
             self._push_models(plan, context)
         self.report.notes += context.notes
 
-    def _ensure_experiments(self, plan: Plan, context: PushContext) -> None:
+    def _ensure_experiments(self, plan: Plan, context: PushContext) -> dict[str, str]:
+        """Make sure of the experiments, and return why those are not there that the target refuses."""
+        refused: dict[str, str] = {}
         for operation in plan.operations:
-            if isinstance(operation, EnsureExperiment):
+            if not isinstance(operation, EnsureExperiment):
+                continue
+            try:
                 remote_id = ensure_experiment(context, self.target, operation)
+            except (UnreachableError, UnsureError, ThrottledError):
+                raise
+            except SyncError as error:
+                if error.code == ErrorCode.SYNC_DENIED:
+                    raise
+                refused[operation.experiment_id] = str(error)
+            else:
                 context.experiments[operation.experiment_id] = remote_id
                 self.report.experiments[operation.name] = remote_id
+        return refused
 
     def _find_known(self, sends: Sequence[SendRun], context: PushContext) -> dict[str, dict[str, Any]]:
         """Return runs that are on the target although the ledger does not know: it was lost, or another copy sent."""
@@ -444,6 +472,10 @@ class Push:
     def _push_models(self, plan: Plan, context: PushContext) -> None:
         for operation in plan.operations:
             if not isinstance(operation, SendModel):
+                continue
+            if operation.experiment_id not in context.experiments:
+                reason = "the target refuses its experiment"
+                self.report.runs.append(RunOutcome(operation.model_id, "failed", reason=reason))
                 continue
             try:
                 push_model(context, operation.folder, signature=operation.signature)

@@ -170,6 +170,7 @@ def _push(
         return report
     shown = _ProgressLine()
     push = store.plan_sync(target, progress=shown.show, **options)
+    _warn_of_password(target)
     if not session.is_json:
         write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
     try:
@@ -194,9 +195,11 @@ def _watch(session: Session, target: str, options: dict[str, Any], *, interval_s
         nonlocal is_shown
         with session.open_store() as store:
             push = store.plan_sync(target, **options)
+            if not is_shown:
+                _warn_of_password(target)
             if not session.is_json and not is_shown:
                 write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
-                is_shown = True
+            is_shown = True
             return push.run()
 
     def heard(report: PushReport | None, error: LocaltrackError | None) -> None:
@@ -233,6 +236,15 @@ def _show_status(session: Session) -> None:
         for target in targets
     ]
     write_lines(format_table([*columns, Column("LAST PUSH")], rows))
+
+
+def _warn_of_password(target: str) -> None:
+    from urllib.parse import urlsplit
+
+    if urlsplit(target).password:
+        write_note(
+            "Others on this machine can see the password in the list of processes: MLFLOW_TRACKING_PASSWORD hides it."
+        )
 
 
 def _parse_time_ms(text: str | None, option: str) -> int | None:
