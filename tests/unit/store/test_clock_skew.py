@@ -9,8 +9,10 @@ import pytest
 from tests.independent.reader import read_store
 
 from localtrack.api.store import Store
+from localtrack.storage.capabilities import MEDIA
 from localtrack.storage.local import LocalStorage
-from localtrack.store.site import open_site
+from localtrack.store.index import compaction
+from localtrack.store.site import open_site, wall_clock_ms
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000
@@ -100,3 +102,43 @@ def test_a_clock_that_steps_back_while_a_run_goes_on(tmp_path: Path) -> None:
     with Store.open(tmp_path) as reader:
         assert reader.get_run(run.run_id).data.tags["state"] == "after"
         assert reader.metric_history(run.run_id).num_rows == 5
+
+
+class SharedStorage(LocalStorage):
+    """A drive of which other hosts write to, and whose locks they do not see."""
+
+    capabilities = MEDIA["fuse"]  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("way", ["gc", "pack", "compact"])
+def test_a_host_that_is_years_ahead_does_not_take_what_others_write_for_forsaken(tmp_path: Path, way: str) -> None:
+    ahead_ms = 10 * 365 * 24 * HOUR_MS
+    root = tmp_path / "store"
+    with Store(open_site(SharedStorage(str(root)), create=True), on_error="raise") as here:
+        run = here.start_run("e", context=False)
+        guest = here.attach_run(run.run_id)
+        guest.log_metric("loss", 0.5, step=1)
+        here.flush()
+        run.end()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compaction, "_own_clock_ms", lambda: wall_clock_ms() + ahead_ms)
+            site = open_site(SharedStorage(str(root)), create=False, clock=lambda: wall_clock_ms() + ahead_ms)
+            with Store(site, on_error="raise") as there:
+                if way == "gc":
+                    here.delete_run(run.run_id)
+                    report = there.gc(older_than="0s", dry_run=False)
+                    assert ["within 30 days" in spared.reason for spared in report.spared] == [True]
+                    here.restore_run(run.run_id)
+                elif way == "pack":
+                    assert there.pack(older_than="0s").runs_count == 0
+                else:
+                    there.compact()
+                    assert len(list((root / "inbox").glob("*.jsonl"))) >= 1
+        guest.log_metric("loss", 0.25, step=2)  # less than a minute later: it does not look whether its file is there
+        guest.detach()
+    with Store.open(root) as store:
+        assert store.metric_history(run.run_id).to_pydict()["value"] == [0.5, 0.25]
+        assert [row.metrics["loss"].count for row in store.search_runs()] == [2]
+    run_read = read_store(root)["runs"][run.run_id]
+    assert sorted(step for _, _, step, _ in run_read["points"]) == [1, 2]
+    assert list((root / "locks").glob(".tmp-*")) == []

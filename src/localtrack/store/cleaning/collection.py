@@ -13,6 +13,7 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import EDITS, EXPERIMENTS, INBOX, PACKS, TEMPORARY_PREFIX, experiment_key
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
+from localtrack.storage.place_clock import clock_of_place
 from localtrack.storage.trees import walk_tree
 from localtrack.store.catalog import Catalog
 from localtrack.store.cleaning.entity_kind import MODEL_KIND, RUN_KIND, EntityKind, Positions
@@ -143,6 +144,8 @@ class _Collection:
     ) -> None:
         self._site = site
         self._storage: Storage = site.storage
+        self._clock = clock_of_place(site.storage, site.clock)
+        """For the age of files."""
         self._catalog = catalog
         self._inbox = inbox
         self._report = report
@@ -245,10 +248,13 @@ class _Collection:
             return None
         if deleted_ms is None:
             deleted_ms = kind.deleted_ms(edits, reading)
-        now_ms = self._site.clock()
-        if deleted_ms is None or now_ms - deleted_ms < self._older_than_ms or kind.is_removed(edits, reading):
+        if (
+            deleted_ms is None
+            or self._site.clock() - deleted_ms < self._older_than_ms
+            or kind.is_removed(edits, reading)
+        ):
             return None
-        reason = why_not(self._storage, reading, now_ms=now_ms)
+        reason = why_not(self._storage, reading, now_ms=self._clock())
         if not reason and self._why_kept is not None and kind is RUN_KIND:
             reason = self._why_kept(entity_id, kind.positions_of(reading))
         if reason:
@@ -319,7 +325,7 @@ class _Collection:
         return {getattr(item, name) for item in self._report.garbage if item.kind in ("run", "model")} - {None}
 
     def _remove(self, folder: str, content: FolderContent, writers: set[str]) -> None:
-        remove_content(self._storage, folder, content, only_writers=writers, now_ms=self._site.clock())
+        remove_content(self._storage, folder, content, only_writers=writers, now_ms=self._clock())
         if self._site.packs.members_of(folder):
             self._packed.add(folder)
 
@@ -353,7 +359,7 @@ class _Collection:
         is_owned |= any(".jsonl.part" in entry.name for entry in entries)
         if has_folders and not is_owned and content.folders and not content.others:
             # A merge brings artifacts before the log that describes them: what is still for so long was given up.
-            if self._site.clock() - last_ms >= max(self._older_than_ms, DAY_MS):
+            if self._clock() - last_ms >= max(self._older_than_ms, DAY_MS):
                 self._note(Garbage("artifacts", folder, len(content.files), content.bytes_count), content)
                 if not self._report.is_dry_run:
                     self._remove(folder, content, set())
@@ -367,7 +373,7 @@ class _Collection:
                 yield entry.key, entry.size, entry.mtime_ms
 
     def _remove_temporary(self, key: str, size: int, mtime_ms: int) -> None:
-        if self._site.clock() - mtime_ms < DAY_MS:
+        if self._clock() - mtime_ms < DAY_MS:
             return
         self._report.garbage.append(Garbage("temporary", key, 1, size))
         if self._report.is_dry_run:

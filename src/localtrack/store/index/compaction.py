@@ -17,6 +17,7 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import COVERED_SUFFIX, INBOX
 from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
+from localtrack.storage.place_clock import clock_of_place
 from localtrack.store.index.home import Home, MemoryHome
 from localtrack.store.index.live_run import LiveRun
 from localtrack.store.index.manifest import (
@@ -175,13 +176,19 @@ def _is_forsaken(storage: Storage, key: str, file: InboxFile) -> bool:
     before = storage.stat(key)
     if before is None or file.header is None or not storage.can_append:
         return False
-    quiet_ms = time.time_ns() // 1_000_000 - before.mtime_ms
+    quiet_ms = _own_clock_ms() - before.mtime_ms
+    if quiet_ms >= _FORGOTTEN_MS:
+        quiet_ms = clock_of_place(storage, _own_clock_ms)() - before.mtime_ms
     if quiet_ms < _FORGOTTEN_MS and judge_process(storage, key, file.header, quiet_ms=quiet_ms) != "dead":
         return False
     try:
         return b"\n" not in storage.read_from(key, file.offset)
     except FileNotFoundError:
         return False
+
+
+def _own_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def mark_inbox(storage: Storage, token: str) -> None:

@@ -11,6 +11,7 @@ from localtrack.format.edits import EditsState
 from localtrack.format.layout import ARTIFACTS, PACKS, TEMPORARY_PREFIX, log_name, parse_run_file
 from localtrack.storage.locks import maintenance_lock
 from localtrack.storage.packed import Pack, PackedStorage
+from localtrack.storage.place_clock import clock_of_place
 from localtrack.store.cleaning.removal import QUIET_MS, leads_out, remove_emptied_folder
 from localtrack.store.inbox import Inbox
 from localtrack.store.logparts import put_log
@@ -156,6 +157,7 @@ def _candidates(
     progress: Progress | None,
 ) -> Iterator[_Candidate]:
     folders = list_run_folders(site.storage)
+    clock = clock_of_place(site.storage, site.clock)
     for number, folder in enumerate(folders):
         if progress is not None:
             progress(number + 1, len(folders))
@@ -165,7 +167,7 @@ def _candidates(
         reading = read_folder(site.storage, folder)
         if reading is None:
             continue
-        reason = _why_not(site, reading, edits, older_than_ms)
+        reason = _why_not(site, reading, edits, older_than_ms, now_ms=clock())
         size = sum(entry.size for entry in reading.entries if not entry.is_folder)
         if not reason and size > max_run_bytes:
             reason = "it is large"
@@ -176,7 +178,7 @@ def _candidates(
             yield _Candidate(reading, files)
 
 
-def _why_not(site: Site, reading: RunReading, edits: EditsState, older_than_ms: int) -> str:
+def _why_not(site: Site, reading: RunReading, edits: EditsState, older_than_ms: int, *, now_ms: int) -> str:
     """Return why a run is not packed, in words; "" if it can be."""
     if not reading.is_run or reading.is_newer:
         return "it cannot be read"
@@ -185,7 +187,6 @@ def _why_not(site: Site, reading: RunReading, edits: EditsState, older_than_ms: 
     state = reading.state
     if state.status not in TERMINAL_STATUSES:
         return "it has not ended"
-    now_ms = site.clock()
     if older_than_ms and now_ms - max(reading.changed_ms, state.end_ms or 0) < older_than_ms:
         return "it ended a short time ago"
     for writer, log in reading.logs.items():
