@@ -24,6 +24,7 @@ COMPARISON_COUNTS = {
     "scalar": 3,
     "batch50": 1,
     "short300": 2,
+    "short-jobs": 3,
     "import": 4,
     "history": 3,
     "aligned": 4,

@@ -18,6 +18,7 @@ WORKLOADS = {
     "scalar": "scalar",
     "batch50": "batch50",
     "short300": "short300",
+    "short-jobs": "short_jobs",
     "import": "startup",
     "history": "history",
     "aligned": "aligned",

@@ -37,14 +37,21 @@ class MetricFold(NamedTuple):
 
     def combine(self, other: MetricFold) -> MetricFold:
         """Return the fold of both sets of points together; they may not share a point. Commutative and associative."""
-        last = max(self, other, key=_last_rank)
+        if self.last_step != other.last_step:
+            last = self if self.last_step > other.last_step else other
+        else:
+            last = max(self, other, key=_last_rank)
+        least, most = self.min, self.max
+        if other.min < least:
+            least = other.min
+        elif not least < other.min:  # equal, where the sign of zero counts, or NaN
+            least = min(_numbers(least, other.min), key=_value_rank, default=math.nan)
+        if other.max > most:
+            most = other.max
+        elif not most > other.max:
+            most = max(_numbers(most, other.max), key=_value_rank, default=math.nan)
         return MetricFold(
-            self.count + other.count,
-            last.last_value,
-            last.last_step,
-            last.last_timestamp_ms,
-            min(_numbers(self.min, other.min), key=_value_rank, default=math.nan),
-            max(_numbers(self.max, other.max), key=_value_rank, default=math.nan),
+            self.count + other.count, last.last_value, last.last_step, last.last_timestamp_ms, least, most
         )
 
 

@@ -171,6 +171,8 @@ class PackedStorage:
     def look(self, keys: Sequence[str]) -> list[tuple[int, int] | None]:
         """See `Storage.look`."""
         found = self.inner.look(keys)
+        if not self._directory.packs and None not in found:
+            return found
         for place, key in enumerate(keys):
             if (found[place] is None or self._directory.packs) and (entry := self.stat(key)) is not None:
                 found[place] = entry.mtime_ms, entry.size

@@ -34,6 +34,9 @@ _COPYING_MS: Final = 60_000
 _GROWING_KINDS: Final = frozenset(["k", "p"])
 
 
+Seen = Sequence[tuple[int, int] | None]
+
+
 @dataclass(slots=True)
 class _Tail:
     """An open file, as far as it was read."""
@@ -68,6 +71,10 @@ class LiveRun:
         self.folds: Folds = {}
         self.findings: list[Finding] = []
         self.storage = storage
+        self.watched_keys: Sequence[str] = (folder,)
+        """The folder and the files that may grow: what `is_still` wants to be told of."""
+        self.still: Seen | None = None
+        """What `is_still` was told when it last held: as long as that is so, it holds."""
         self._tails: dict[str, _Tail] = {}
         self._names: frozenset[str] = frozenset()
         self._folder_ms = -1
@@ -80,60 +87,60 @@ class LiveRun:
         """Whether the folder holds anything that can be told of."""
         return self.reading is not None
 
-    def look(self, *, is_forced: bool = False) -> bool:
+    def look(self, *, is_forced: bool = False, seen: Seen = ()) -> bool:
         """Bring it up to date; return whether anything changed.
 
         Args:
             is_forced: List the folder whatever its time of change says.
+            seen: See `is_still`; empty if nobody has looked yet.
         """
         if self._read_ms == 0 or not (self.storage.can_append and self.storage.is_local):
             return self._read_whole()
-        entry = self.storage.stat(self.folder)
-        if entry is None:
+        self.still = None
+        folder, *files = seen or self.storage.look(self.watched_keys)
+        if folder is None:
             return self._read_whole()
-        if is_forced or entry.mtime_ms != self._folder_ms or self._read_ms - self._folder_ms < RACY_MS:
+        if is_forced or folder[0] != self._folder_ms or self._read_ms - self._folder_ms < RACY_MS:
             read_ms = _now_ms()
             if frozenset(self.storage.names(self.folder)) != self._names:
                 return self._read_whole()
-            self._folder_ms, self._read_ms = entry.mtime_ms, read_ms
+            self._folder_ms, self._read_ms = folder[0], read_ms
         if self._tails and self.reading is None:
             return self._read_whole()
         has_changed = False
-        for name, tail in self._tails.items():
-            entry = self.storage.stat(f"{self.folder}/{name}")
-            if entry is not None and entry.size == tail.size:
+        for file, (name, tail) in zip(files, self._tails.items(), strict=True):
+            if file is not None and file[1] == tail.size:
                 continue
-            if entry is None or self.is_exact or not self._read_on(name, tail, entry.size):
+            if file is None or self.is_exact or not self._read_on(name, tail, file[1]):
                 return self._read_whole()
-            self._changed_ms, has_changed = max(self._changed_ms, entry.mtime_ms), True
+            self._changed_ms, has_changed = max(self._changed_ms, file[0]), True
         return has_changed
 
-    def watched_keys(self) -> list[str]:
-        """Return the folder and the files that may grow: what `is_still` wants to be told of."""
-        return [self.folder, *(f"{self.folder}/{name}" for name in self._tails)]
-
-    def is_still(self, seen: Sequence[tuple[int, int] | None]) -> bool:
+    def is_still(self, seen: Seen) -> bool:
         """Return whether a run that goes on shows no change.
 
         Args:
-            seen: Times of change and sizes of what `watched_keys` names.
+            seen: Times of change and sizes of what `watched_keys` names, of now.
         """
         if not self._tails or self._read_ms == 0 or self.state is None or seen[0] is None:
             return False
         if seen[0][0] != self._folder_ms or self._read_ms - self._folder_ms < RACY_MS:
             return False
-        return all(
-            it is not None and it[1] == tail.size for it, tail in zip(seen[1:], self._tails.values(), strict=True)
-        )
+        for file, tail in zip(seen[1:], self._tails.values(), strict=True):
+            if file is None or file[1] != tail.size:
+                return False
+        self.still = seen
+        return True
 
     def fail(self, finding: Finding) -> None:
         """Say that it cannot be read now."""
         self.state, self.folds, self.findings = None, {}, [finding]
-        self._read_ms = 0
+        self.forget()
 
     def forget(self) -> None:
         """Read everything again at the next look."""
         self._read_ms = 0
+        self.still = None
 
     def is_settled(self, *, is_hasty: bool = False) -> bool:
         """Return whether nothing will change without a notice.
@@ -165,10 +172,17 @@ class LiveRun:
             self._is_abandoned = False  # it wrote since: judge it anew next time
 
     def _read_whole(self) -> bool:
+        try:
+            return self._read_folder()
+        finally:
+            self.watched_keys = (self.folder, *(f"{self.folder}/{name}" for name in self._tails))
+
+    def _read_folder(self) -> bool:
         self._read_ms = _now_ms()
         entry = self.storage.stat(self.folder)
         self._folder_ms = entry.mtime_ms if entry is not None else -1
         self._is_abandoned = False
+        self.still = None
         self.state, self.folds, self.findings, self._tails = None, {}, [], {}
         reading = self.reading = read_folder(self.storage, self.folder) if entry is not None else None
         if reading is None:

@@ -23,7 +23,7 @@ from localtrack.storage.base import Storage
 from localtrack.storage.failures import is_forbidden
 from localtrack.store.index.days import foreign_runs, list_days, runs_of_day
 from localtrack.store.index.home import Home, MemoryHome, StorageHome
-from localtrack.store.index.live_run import RACY_MS, LiveRun
+from localtrack.store.index.live_run import RACY_MS, LiveRun, Seen
 from localtrack.store.index.manifest import MANIFEST, Manifest, marker_name, parse_manifest
 from localtrack.store.index.notices import InboxFile
 from localtrack.store.index.part import Part
@@ -203,8 +203,8 @@ class RunIndex:
         unsettled = sorted(self._unsettled)
         if not self.storage.is_local:
             self._seen.load(unsettled)
-        for folder in self._stirring(unsettled, touched):
-            self._look(folder, is_forced=folder in touched, is_open=folder in opened, is_hasty=is_hasty)
+        for folder, seen in self._stirring(unsettled, touched):
+            self._look(folder, is_forced=folder in touched, is_open=folder in opened, is_hasty=is_hasty, seen=seen)
         is_hasty |= len(found) > _FLUSH_COUNT
         for start in range(0, len(found), _FLUSH_COUNT):
             for place, folder in enumerate(found[start : start + _FLUSH_COUNT], start):
@@ -219,28 +219,29 @@ class RunIndex:
         self._edits = edits
         return True
 
-    def _stirring(self, folders: list[str], touched: set[str]) -> list[str]:
+    def _stirring(self, folders: list[str], touched: set[str]) -> list[tuple[str, Seen]]:
         """Return the folders that want a closer look: those of which a notice speaks, or that show a change."""
         self._refreshes_count += 1
         if not (self.storage.can_append and self.storage.is_local) or self._refreshes_count % _ALL_EVERY == 0:
-            return folders
-        runs = [self.live.get(folder) for folder in folders]
-        keys = [[] if run is None else run.watched_keys() for run in runs]
-        seen = iter(self._seen.look([key for some in keys for key in some]))
-        chosen: list[str] = []
-        for folder, run, some in zip(folders, runs, keys, strict=True):
-            here = [next(seen) for _ in some]
-            if run is None or folder in touched or not run.is_still(here):
-                chosen.append(folder)
+            return [(folder, ()) for folder in folders]
+        runs = [(folder, self.live[folder]) for folder in folders if folder in self.live]
+        seen = self._seen.look([key for _, run in runs for key in run.watched_keys])
+        chosen: list[tuple[str, Seen]] = []
+        start = 0
+        for folder, run in runs:
+            here = seen[start : start + len(run.watched_keys)]
+            start += len(here)
+            if folder in touched or (here != run.still and not run.is_still(here)):
+                chosen.append((folder, here))
         return chosen
 
-    def _look(self, folder: str, *, is_forced: bool, is_open: bool, is_hasty: bool) -> None:
+    def _look(self, folder: str, *, is_forced: bool, is_open: bool, is_hasty: bool, seen: Seen = ()) -> None:
         run = self.live.get(folder)
         if run is None:
             return
         try:
             run.storage = self._seen
-            run.look(is_forced=is_forced)
+            run.look(is_forced=is_forced, seen=seen)
         except StorageError as error:
             run.fail(Finding(folder, str(error)))
         if not run.is_there and not is_open and self._seen.stat(folder) is None:

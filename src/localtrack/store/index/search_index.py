@@ -15,8 +15,8 @@ from localtrack.storage.local import LocalStorage
 from localtrack.store.catalog import Catalog
 from localtrack.store.index.columns import ColumnCache
 from localtrack.store.index.home import StorageHome
-from localtrack.store.index.live_run import LiveRun
 from localtrack.store.index.manifest import MANIFEST
+from localtrack.store.index.overlay import Overlay, is_hidden
 from localtrack.store.index.part import Part
 from localtrack.store.index.run_index import RunIndex
 from localtrack.store.index.stages import DELETED, Stages
@@ -54,6 +54,7 @@ class SearchIndex:
         self._cache_folder = cache_folder
         self._columns = ColumnCache(memory_bytes)
         self._stages = Stages(self._columns)
+        self._overlay = Overlay()
         self._lock_storage: Storage = site.storage
         self._is_read_only = False
         self._has_answered = False
@@ -102,20 +103,15 @@ class SearchIndex:
                 self._columns.keep_segments(names)
                 self._stages.keep_segments(names)
             stages = [self._stages.of(part, edits, wanted) for part in index.parts]
-            runs = [run for run in index.live.values() if run.state is not None and not _is_hidden(run, edits)]
-            runs = [run for run in runs if wanted is None or _experiment_of(run) in wanted]
-            live = [(run.state, run.folds) for run in runs if run.state is not None]
-            live_stages = bytes(
-                DELETED if edits.is_run_deleted(state.run_id, state.experiment_id) else 0 for state, _ in live
-            )
+            live = self._overlay.follow(index.live)
+            stages.append(self._overlay.stages(edits, wanted))
             segments = [part.segment for part in index.parts]
             own = [*index.findings, *index.forbidden.values()]
-            findings = [*self._catalog.findings, *own, *self._run_findings(stages, runs)]
+            findings = [*self._catalog.findings, *own, *self._run_findings(stages)]
         return IndexView(
             segments,
             stages,
             live,
-            live_stages,
             edits=edits,
             columns=self._columns,
             path=self._site.storage.path,
@@ -174,7 +170,7 @@ class SearchIndex:
             self._try_compact(edits)
             if self._index is not index:  # one that has not looked at anything yet, if it did not get to compact
                 self._index.refresh(edits)
-        unknown = {key: value for key, value in self._experiments(edits) if key not in edits.experiments}
+        unknown = self._unknown_experiments(edits)
         if unknown:
             documents = (ExperimentDocument(key, name, generation) for key, (name, generation) in unknown.items())
             self._catalog.adopt(documents)
@@ -223,39 +219,35 @@ class SearchIndex:
     def _has_store_index(self) -> bool:
         return self._site.storage.is_local and self._site.storage.exists(f"{INDEX}/{MANIFEST}")
 
-    def _experiments(self, edits: EditsState) -> Iterator[tuple[str, tuple[str, int]]]:
-        """Yield the experiments that runs name; of those that were removed for good, those of runs that are shown."""
+    def _unknown_experiments(self, edits: EditsState) -> dict[str, tuple[str, int]]:
+        """Return original name and generation of the experiments that only runs name, by id.
+
+        Of those that were removed for good, those of runs that are shown.
+        """
+        unknown: dict[str, tuple[str, int]] = {}
         for part in self._index.parts:
-            for experiment_id, named in part.segment.directory.experiments.items():
+            named = part.segment.directory.experiments
+            for experiment_id in named.keys() - edits.experiments.keys():
                 if experiment_id not in edits.removed_experiments or self._has_runs_of(part, experiment_id, edits):
-                    yield experiment_id, named
+                    unknown[experiment_id] = named[experiment_id]
         for run in self._index.live.values():
-            if run.state is not None and not _is_hidden(run, edits):
-                yield run.state.experiment_id, (run.state.experiment_name, run.state.generation)
+            state = run.state
+            if state is not None and state.experiment_id not in edits.experiments and not is_hidden(run, edits):
+                unknown[state.experiment_id] = state.experiment_name, state.generation
+        return unknown
 
     def _has_runs_of(self, part: Part, experiment_id: str, edits: EditsState) -> bool:
         stages = self._stages.of(part, edits, frozenset([experiment_id]))
         return stages.count(NOT_SHOWN) < len(stages)
 
-    def _run_findings(self, stages: list[bytes], runs: list[LiveRun]) -> Iterator[Finding]:
-        for part, shown in zip(self._index.parts, stages, strict=True):
+    def _run_findings(self, stages: list[bytes]) -> Iterator[Finding]:
+        for part, shown in zip(self._index.parts, stages, strict=False):
             for row, key, what, code, severity in part.segment.directory.findings:
                 if shown[row] <= DELETED:
                     yield Finding(key, what, code, severity)  # type: ignore[arg-type]  # as it was written
-        for run in runs:
-            yield from run.findings
+        for run, stage in zip(self._overlay.runs, stages[-1], strict=True):
+            if run.findings and stage <= DELETED:
+                yield from run.findings
         for run in self._index.live.values():
             if run.state is None:
                 yield from run.findings  # whose it is cannot be told, so everybody should know
-
-
-def _is_hidden(run: LiveRun, edits: EditsState) -> bool:
-    """Return whether tombstones cover all there is of a run."""
-    if run.state is None or run.reading is None:
-        return True
-    run_id = run.state.run_id
-    return run_id in edits.tombstones and edits.is_removed(run_id, run.reading.positions)
-
-
-def _experiment_of(run: LiveRun) -> str | None:
-    return None if run.state is None else run.state.experiment_id

@@ -84,16 +84,14 @@ _NARROW_VALUES: Final[Mapping[str, Callable[[RunState], Any]]] = {
 }
 
 
-def narrow_column(name: str, states: Iterable[RunState]) -> pa.Array[Any]:
-    """Return one column of the narrow table of runs, texts as they are."""
-    return to_array(NARROW[name], list(map(_NARROW_VALUES[name], states)))
+def narrow_values(name: str, states: Iterable[RunState]) -> list[Any]:
+    """Return what runs have in one column of the narrow table."""
+    return list(map(_NARROW_VALUES[name], states))
 
 
 def narrow_table(states: Sequence[RunState]) -> pa.Table:
     """Return the narrow table of runs."""
-    import pyarrow as pa
-
-    return pa.Table.from_arrays([narrow_column(name, states) for name in NARROW], names=list(NARROW))
+    return to_table(NARROW, {name: narrow_values(name, states) for name in NARROW})
 
 
 def tall_groups(relation: str, rows: Sequence[tuple[RunState, Folds]]) -> Iterator[tuple[str, pa.Table]]:
@@ -139,9 +137,13 @@ def to_table(columns: Mapping[str, ColumnType], values: Mapping[str, Sequence[An
     return pa.Table.from_arrays([to_array(kind, values[name]) for name, kind in columns.items()], names=list(columns))
 
 
-@lru_cache(maxsize=4)
 def numbers(count: int) -> pa.Array[Any]:
     """Return 0 … count-1 as int32."""
+    return _numbers_up_to(1 << count.bit_length()).slice(0, count)
+
+
+@lru_cache(maxsize=4)
+def _numbers_up_to(count: int) -> pa.Array[Any]:
     import pyarrow as pa
 
     return pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(array("i", range(count)))])

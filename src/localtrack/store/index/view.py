@@ -14,20 +14,10 @@ from localtrack.format.arrow_columns import scalar
 from localtrack.format.edits import EditsState
 from localtrack.format.index_rows import decode_index_row
 from localtrack.format.layout import ARTIFACTS, run_folder
-from localtrack.format.metric_fold import Folds
-from localtrack.format.run_fold import RunState
 from localtrack.store.index.columns import ColumnCache
+from localtrack.store.index.overlay import LiveRows, live_values
 from localtrack.store.index.segment import Segment
-from localtrack.store.index.tables import (
-    REPEATING,
-    TALL_COLUMNS,
-    all_null,
-    narrow_column,
-    numbers,
-    tall_groups,
-    to_array,
-    to_repeating,
-)
+from localtrack.store.index.tables import TALL_COLUMNS, all_null, numbers, tall_groups, to_array
 from localtrack.store.run_rows import build_row
 from localtrack.types import Finding, LifecycleStage, RunRow
 
@@ -38,17 +28,14 @@ ACTIVE, DELETED, NOT_SHOWN = range(3)
 """Values of `stage`."""
 _STAGE_NAMES: Final[tuple[LifecycleStage, ...]] = ("active", "deleted")
 
-LiveRow = tuple[RunState, Folds]
-
 
 class IndexView:
     """See the module.
 
     Args:
         segments: The segments.
-        stages: For each of them the stage of each row.
+        stages: For each of them the stage of each row, and at the end those of the overlay.
         live: The runs of the overlay.
-        live_stages: Their stages.
         edits: What the store's edits say: names of experiments.
         columns: Where columns of segments are kept.
         path: Spells the path of a key.
@@ -60,8 +47,7 @@ class IndexView:
         self,
         segments: Sequence[Segment],
         stages: Sequence[bytes],
-        live: Sequence[LiveRow],
-        live_stages: bytes,
+        live: LiveRows,
         *,
         edits: EditsState,
         columns: ColumnCache,
@@ -72,19 +58,19 @@ class IndexView:
         self.findings = findings
         self.is_first = is_first
         self.segments = segments
-        self.stages = [*stages, live_stages]
-        self.live = live
+        self.stages = stages
+        self.live = live.rows
+        self._live = live
         self._edits = edits
         self._columns = columns
         self._path = path
-        counts = [*(segment.rows_count for segment in segments), len(live)]
+        counts = [*(segment.rows_count for segment in segments), len(live.rows)]
         self.starts = list(accumulate(counts, initial=0))
         self.rows_count = self.starts[-1]
 
     def live_value(self, place: int, relation: str, key: str, name: str) -> Any:
         """Return what a run of the overlay has in one column of one key of a tall relation, or None."""
-        state, folds = self.live[place]
-        return _live_value(relation, state, folds, key, name)
+        return live_values((relation, key, name), self.live[place : place + 1])[0]
 
     # -- columns over all rows
 
@@ -111,8 +97,7 @@ class IndexView:
 
         chunks = [self._segment_column(segment, name) for segment in self.segments]
         if self.live or not chunks:
-            live: Any = narrow_column(name, (state for state, _ in self.live))
-            chunks.append(live.dictionary_encode() if name in REPEATING else live)
+            chunks.append(self._live.column("runs", "", name))
         return pa.chunked_array(chunks)
 
     def key_column(self, relation: str, key: str, name: str) -> pa.ChunkedArray[Any]:
@@ -130,8 +115,7 @@ class IndexView:
             found = self._columns.get((segment.name, relation, key, name), read)
             chunks.append(all_null(kind, segment.rows_count, is_repeating=is_repeating) if found is None else found)
         if self.live or not chunks:
-            values = [_live_value(relation, state, folds, key, name) for state, folds in self.live]
-            chunks.append(to_repeating(values) if is_repeating else to_array(kind, values))
+            chunks.append(self._live.column(relation, key, name))
         return pa.chunked_array(chunks)
 
     def keys(self, relation: str) -> list[str]:
@@ -273,24 +257,6 @@ class IndexView:
 
     def _artifact_uri(self, run_id: str) -> str:
         return self._path(f"{run_folder(run_id)}/{ARTIFACTS}")
-
-
-def _live_value(relation: str, state: RunState, folds: Folds, key: str, name: str) -> Any:
-    if relation == "params":
-        return state.params.get(key)
-    if relation == "tags":
-        return state.tags.get(key)
-    fold = folds.get(key)
-    if fold is None:
-        return None
-    return {
-        "value": fold.last_value,
-        "step": fold.last_step,
-        "timestamp": fold.last_timestamp_ms,
-        "min": fold.min,
-        "max": fold.max,
-        "count": fold.count,
-    }[name]
 
 
 def _plain_texts(values: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
