@@ -10,7 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from localtrack.format.jsonlines import decode_json, decode_value
 from localtrack.format.metric_fold import Folds, fold_points
+from localtrack.format.segment_info import MetricFold
 
+_END: Final = 1 << 63
 _UNIFORM_COUNT: Final = 16
 """From so many points in a row on it pays to try to take them at once."""
 
@@ -124,6 +126,36 @@ class PointReader:
             self.columns.append(self._sets[point[0]], point)
         except (ValueError, KeyError, IndexError, TypeError, OverflowError):
             self.problems.append(f"the point {str(point)[:60]} is damaged or has keys that are not defined")
+
+    def add_to(self, folds: Folds, records: Iterable[list[Any]]) -> Folds | None:
+        """Return folds with the points of a few records added, without a column for any.
+
+        None, if one of the records is no point, or not as it should be: then nothing is added anywhere.
+        """
+        total = dict(folds)
+        for record in records:
+            keys = self._sets.get(record[0])
+            if keys is None or len(record) != len(keys.keys) + 3:
+                return None
+            dt, ds = record[1], record[2]
+            if type(dt) is not int or type(ds) is not int:
+                return None
+            step, timestamp_ms = keys.base_step + ds, keys.base_ms + dt
+            if not (-_END <= step < _END and -_END <= timestamp_ms < _END):
+                return None
+            for key, value in zip(keys.keys, record[3:], strict=True):
+                if type(value) is not float:
+                    try:
+                        value = decode_value(value)
+                    except (ValueError, OverflowError):
+                        return None
+                fold = total.get(key)
+                total[key] = (
+                    MetricFold(1, value, step, timestamp_ms, value, value)
+                    if fold is None
+                    else fold.add_point(value, step, timestamp_ms)
+                )
+        return total
 
     def take_uniform(self, records: list[list[Any]]) -> bool:
         """Take many single-key points at once, quickly.

@@ -35,6 +35,12 @@ class MetricFold(NamedTuple):
     max: float
     """Greatest value, NaN left out; NaN if there is nothing else."""
 
+    def add_point(self, value: float, step: int, timestamp_ms: int) -> MetricFold:
+        """Return the fold with one point more."""
+        if step > self.last_step and self.min < value < self.max:  # as most often, and never of NaN
+            return MetricFold(self.count + 1, value, step, timestamp_ms, self.min, self.max)
+        return self.combine(MetricFold(1, value, step, timestamp_ms, value, value))
+
     def combine(self, other: MetricFold) -> MetricFold:
         """Return the fold of both sets of points together; they may not share a point. Commutative and associative."""
         if self.last_step != other.last_step:

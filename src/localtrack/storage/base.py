@@ -125,6 +125,11 @@ class Storage(Protocol):
         """What the medium can do."""
         ...
 
+    @property
+    def can_watch(self) -> bool:
+        """Whether what happens to files and folders is told to a `KernelWatch` of their paths."""
+        ...
+
     def path(self, key: str) -> str:
         """Return where a key lies: a path, or a URL."""
         ...

@@ -46,6 +46,14 @@ class Capabilities(NamedTuple):
         """Whether a lock on a log tells every process of this machine that its writer is alive."""
         return self.locks == "this machine"
 
+    @property
+    def tells_changes(self) -> bool:
+        """Whether this machine's kernel takes note of every change, for whoever watches a folder (inotify).
+
+        Not where files lie in layers of which one may be changed beneath the other.
+        """
+        return self.medium in ("local", "tmpfs")
+
     def flush_after_s(self, log_age_s: float) -> float:
         """Return how long a record may wait in a log of that age."""
         return min(max(self.flush_age_s, log_age_s * self.flush_share), max(self.flush_age_limit_s, self.flush_age_s))

@@ -35,6 +35,9 @@ class FileMark(NamedTuple):
 
 
 _READ_BYTES: Final = 64 * 1024
+_FEW_BYTES: Final = 2 * 1024
+"""Read first, since making room for more takes longer than reading it."""
+_READ_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class LocalStorage:
@@ -53,6 +56,12 @@ class LocalStorage:
     def capabilities(self) -> Capabilities:
         """See `Storage.capabilities`: those of the file system that is mounted here."""
         return of_mount(find_mount(self.root))
+
+    @once
+    def can_watch(self) -> bool:
+        """See `Storage.can_watch`."""
+        mount = find_mount(self.root)
+        return mount is not None and of_mount(mount).tells_changes
 
     def path(self, key: str) -> str:
         """See `Storage.path`."""
@@ -141,23 +150,16 @@ class LocalStorage:
 
     def read_from(self, key: str, offset: int) -> bytes:
         """See `Storage.read_from`. Without a file object: searches call this for each run that goes on."""
-        path = self.path(key)
-
-        def read() -> bytes:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            try:
-                parts: list[bytes] = []
-                os.lseek(fd, offset, os.SEEK_SET)
-                while part := os.read(fd, _READ_BYTES):
-                    parts.append(part)
-                    if len(part) < _READ_BYTES:
-                        break  # at the end: what comes later is for the next look
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-            finally:
-                os.close(fd)
-
+        path = f"{self.root}/{key}"
+        try:
+            return _read_from(path, offset)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise to_storage_error(error, f"Reading {show_path(path)}") from error
         with self._reading(key):
-            return _once_more_if_stale(read)
+            return _read_from(path, offset)
 
     def is_log_locked(self, key: str) -> bool | None:
         """See `Storage.is_log_locked`.
@@ -338,6 +340,23 @@ class LocalStorage:
 
     def _reading(self, key: str) -> _Reading:
         return _Reading(self.path(key))
+
+
+def _read_from(path: str, offset: int) -> bytes:
+    fd = os.open(path, _READ_FLAGS)
+    try:
+        os.lseek(fd, offset, os.SEEK_SET)
+        part = os.read(fd, _FEW_BYTES)
+        if len(part) < _FEW_BYTES:
+            return part  # at the end: what comes later is for the next look
+        parts = [part]
+        while part := os.read(fd, _READ_BYTES):
+            parts.append(part)
+            if len(part) < _READ_BYTES:
+                break
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def _once_more_if_stale(read: Callable[[], bytes]) -> bytes:

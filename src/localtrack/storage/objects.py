@@ -36,6 +36,7 @@ class ObjectStorage:
 
     can_append = False
     is_local = False
+    can_watch = False
 
     def __init__(self, fs: Any, root: str, uri: str) -> None:
         self._made_fs = fs

@@ -293,6 +293,11 @@ class PackedStorage:
         """See `Storage.capabilities`."""
         return self.inner.capabilities
 
+    @property
+    def can_watch(self) -> bool:
+        """See `Storage.can_watch`. A pack that comes is none of the files that are part of its runs then."""
+        return self.inner.can_watch and not self._directory.packs
+
     def path(self, key: str) -> str:
         """See `Storage.path`. Nothing need be there for what lies in a pack."""
         return self.inner.path(key)

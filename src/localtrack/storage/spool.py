@@ -32,6 +32,7 @@ class SpooledStorage:
 
     can_append = True
     is_local = False  # what lies at the destination has no path on this disk, and may be reached through neither
+    can_watch = False
 
     def __init__(self, front: LocalStorage, back: Storage, *, patience_s: float = PATIENCE_S) -> None:
         self.front = front

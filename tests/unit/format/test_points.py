@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localtrack.format.metric_fold import Folds, combine_folds
 from localtrack.format.points import PointColumns, PointReader
 
 
@@ -134,3 +135,34 @@ def test_columns_can_be_added_to_others() -> None:
     total.extend(one)
     total.extend(other)
     assert [(point[0], point[3]) for point in total] == [("a", 1.0), ("b", 2.0), ("a", 3.0)]
+
+
+VALUES = st.sampled_from([0.0, -0.0, 1.0, 0.5, 2, -3.25, "NaN", "Infinity", "-Infinity", None, True, "x", 10**400])
+RECORDS = st.one_of(
+    st.builds(lambda *point: list(point), st.integers(0, 3), st.integers(-2, 3), st.integers(-2, 3), VALUES),
+    st.builds(lambda *point: list(point), st.just(1), st.integers(0, 3), st.integers(0, 3), VALUES, VALUES),
+    st.sampled_from(
+        [[0], [0, 1], [0, 1.0, 1, 1.0], [0, 1, 2**63, 1.0], [0, 2**63, 1, 1.0], ["k", 3, ["c"]], ["p", []]]
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(RECORDS, max_size=3), max_size=6))
+def test_few_points_added_to_folds_are_what_columns_of_them_fold_to(batches: list[list[list[Any]]]) -> None:
+    few, many = (read(["k", 0, ["a"]], ["k", 1, ["a", "b"]], ["k", 2, ["b"], 7, 2]) for _ in range(2))
+    folds: Folds = {}
+    total: list[Folds] = []
+    for batch in batches:
+        before = dict(folds)
+        added = few.add_to(folds, batch)
+        assert folds == before or repr(folds) == repr(before), "what a view may hold stays as it is"
+        many.columns = PointColumns()
+        others = many.take_points(copy.deepcopy(batch))
+        are_points = not others and not many.problems and all(type(record[0]) is int for record in batch)
+        assert (added is not None) == are_points
+        if added is None:
+            break
+        folds = added
+        total.append(many.columns.fold())
+        assert repr(sorted(folds.items())) == repr(sorted(combine_folds(total).items()))

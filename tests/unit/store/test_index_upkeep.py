@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from tests.property.index_world import assert_index_agrees
 
 from localtrack.api.store import Store
 from localtrack.errors import ErrorCode, StorageError
+from localtrack.format.layout import run_folder
 from localtrack.query.frames import to_arrow, to_pandas
 from localtrack.storage.local import LocalStorage
-from localtrack.store.index import search_index
+from localtrack.store.index import live_run, run_watch, search_index
 from localtrack.store.index.columns import ColumnCache
 from localtrack.store.index.manifest import MANIFEST
 from localtrack.store.index.tables import numbers
@@ -49,6 +53,71 @@ def test_short_jobs_leave_a_bounded_inbox_and_index(tmp_path: Path) -> None:
     assert 0 < len(index_files(root)) <= 5 * 6 + 1
     with Store.open(root) as store:
         assert len(store.search_runs()) == 150
+
+
+def count_watches() -> int:
+    """Return how many queues of the kernel this process has open."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing itself had one open
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return links.count("anon_inode:inotify")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is the Linux kernel's")
+def test_runs_that_go_on_are_not_looked_at_while_the_kernel_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_watch, "WORTH_COUNT", 2)
+    monkeypatch.setattr(live_run, "RACY_MS", 0)
+    looked: list[str] = []
+    look = LocalStorage.look
+
+    def look_and_tell(storage: LocalStorage, keys: Sequence[str]) -> list[tuple[int, int] | None]:
+        looked.extend(keys)
+        return look(storage, keys)
+
+    monkeypatch.setattr(LocalStorage, "look", look_and_tell)
+    watches_count = count_watches()
+    root = tmp_path / "store"
+    with Store.open(root) as writing, Store.open(root) as store:
+        runs = [writing.start_run("e", context=False) for _ in range(4)]
+        for number, run in enumerate(runs):
+            run.log_metric("loss", number, step=0)
+
+        def losses() -> list[float]:
+            looked.clear()
+            found = store.search_runs(order_by=["start_time"])
+            by_id = {row.info.run_id: row.metrics["loss"].value for row in found}
+            return [by_id[run.run_id] for run in runs if run.run_id in by_id]
+
+        for _ in range(3):
+            assert losses() == [0, 1, 2, 3]
+        assert looked == []
+        runs[1].log_metric("loss", 0.5, step=1)
+        assert losses() == [0, 0.5, 2, 3]
+        assert looked == []
+        runs[1].log_metric("loss", 0.25, step=2)
+        runs[3].log_params({"lr": "1"})
+        assert losses() == [0, 0.25, 2, 3]
+        assert [row.info.run_id for row in store.search_runs(filter_string="params.lr = '1'")] == [runs[3].run_id]
+        runs[0].end()
+        with Store.open(root) as third, third.start_run(run_id=runs[2].run_id, resume="must") as again:
+            again.log_metric("loss", 9, step=9)
+        assert losses() == [0, 0.25, 9, 3]
+        folder = root / run_folder(runs[3].run_id)
+        shutil.copytree(folder, tmp_path / "aside")
+        shutil.rmtree(folder)
+        assert losses() == [0, 0.25, 9]
+        shutil.copytree(tmp_path / "aside", folder)
+        assert losses() == [0, 0.25, 9, 3]
+        folder.parent.rename(tmp_path / "day")
+        assert losses() == []
+        (tmp_path / "day").rename(folder.parent)
+        assert losses() == [0, 0.25, 9, 3]
+        assert_index_agrees(store)
+        assert count_watches() == watches_count + 1
+    assert count_watches() == watches_count
 
 
 def test_deleting_runs_does_not_write_the_index(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ _DAY_MS: Final = 86_400_000
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _ALL_DAYS_COUNT: Final = 400
 """Up to so many folders are all looked at by each search."""
+_COMPARED_COUNT: Final = 200_000
+"""So many names of runs are remembered, for comparing the next listing of their folders with."""
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 _IS_VERSION_7: Final = bytes(number >> 4 == 7 for number in range(256))
 
 
@@ -77,3 +80,31 @@ def foreign_runs(segment: Segment) -> list[tuple[int, str, str]]:
                 rows.add(row)
     rows.update(range(segment.directory.plain_count, segment.rows_count))
     return [(row, run_id, run_folder(run_id)) for row in sorted(rows) for run_id in [segment.id_at(row)]]
+
+
+class ComparedDays:
+    """What the folders of days held when they were compared with all that is known of their runs."""
+
+    def __init__(self) -> None:
+        self._days: dict[str, tuple[int, frozenset[str]]] = {}
+        self._count = 0
+
+    def take(self, day: str, names: frozenset[str], *, generation: int) -> frozenset[str] | None:
+        """Return what is new in a folder, or None if all of it must be compared, which is taken for done from now on.
+
+        Args:
+            day: The folder.
+            names: What it holds now.
+            generation: A number that is another when what is known came from elsewhere than from these comparisons.
+        """
+        compared, before = self._days.get(day, (-1, _NO_NAMES))
+        self._count += len(names) - len(before)
+        if self._count > _COMPARED_COUNT:
+            self._days, self._count = {}, len(names)
+        self._days[day] = generation, names
+        return names - before if compared == generation and before <= names else None
+
+    def forget(self, day: str) -> None:
+        """Compare all of a folder the next time: a run of it is not known any more."""
+        _, names = self._days.pop(day, (-1, _NO_NAMES))
+        self._count -= len(names)

@@ -31,7 +31,10 @@ STALE_MS: Final = 6 * 3_600_000
 before it goes on (FORMAT.md section 10)."""
 _COPYING_MS: Final = 60_000
 """A run that nobody announced may still be being copied for so long after its last change."""
+_FEW_RECORDS: Final = 8
+"""So few are folded one by one; of more, columns are made first."""
 _GROWING_KINDS: Final = frozenset(["k", "p"])
+_FIRST_TYPES: Final = frozenset([int, str])
 
 
 Seen = Sequence[tuple[int, int] | None]
@@ -73,6 +76,8 @@ class LiveRun:
         self.storage = storage
         self.watched_keys: Sequence[str] = (folder,)
         """The folder and the files that may grow: what `is_still` wants to be told of."""
+        self.is_watched = False
+        """Whoever has it watched by the kernel says so; it becomes False when the run wants to be looked at."""
         self.still: Seen | None = None
         """What `is_still` was told when it last held: as long as that is so, it holds."""
         self._tails: dict[str, _Tail] = {}
@@ -132,6 +137,25 @@ class LiveRun:
         self.still = seen
         return True
 
+    @property
+    def can_be_watched(self) -> bool:
+        """Whether all that may change of it, without a notice, is that `watched_keys` grow or are joined by others."""
+        return bool(self._tails) and self._read_ms != 0 and self.state is not None
+
+    def read_on(self, key: str) -> bool:
+        """Take what was appended to a file; return False if nothing was, or a closer look must tell what it means.
+
+        Args:
+            key: The file, one of `watched_keys`.
+        """
+        tail = self._tails[key[len(self.folder) + 1 :]]
+        data = self.storage.read_from(key, tail.offset)
+        size = tail.offset + len(data)
+        if self.is_exact or not data or not self._take_data(tail, data):
+            return False
+        tail.size, self._changed_ms = size, _now_ms()
+        return True
+
     def fail(self, finding: Finding) -> None:
         """Say that it cannot be read now."""
         self.state, self.folds, self.findings = None, {}, [finding]
@@ -140,7 +164,7 @@ class LiveRun:
     def forget(self) -> None:
         """Read everything again at the next look."""
         self._read_ms = 0
-        self.still = None
+        self.still, self.is_watched = None, False
 
     def is_settled(self, *, is_hasty: bool = False) -> bool:
         """Return whether nothing will change without a notice.
@@ -182,7 +206,7 @@ class LiveRun:
         entry = self.storage.stat(self.folder)
         self._folder_ms = entry.mtime_ms if entry is not None else -1
         self._is_abandoned = False
-        self.still = None
+        self.still, self.is_watched = None, False
         self.state, self.folds, self.findings, self._tails = None, {}, [], {}
         reading = self.reading = read_folder(self.storage, self.folder) if entry is not None else None
         if reading is None:
@@ -224,13 +248,26 @@ class LiveRun:
         except FileNotFoundError:
             return False
         seen_size = tail.offset + len(data)
+        if not self._take_data(tail, data):
+            return False
+        tail.size = min(size, seen_size)
+        return True
+
+    def _take_data(self, tail: _Tail, data: bytes) -> bool:
+        """Take the whole lines of what a file holds from where it was read; return False if all must be read."""
+        if tail.reader is None or self.reading is None:
+            return False
         end = data.rfind(b"\n") + 1
         if end:
             records = _decode(data[:end])
-            if records is None or not self._take(tail, records):
+            if records is None:
+                return False
+            folds = tail.reader.add_to(self.folds, records) if len(records) <= _FEW_RECORDS else None
+            if folds is not None:
+                self.folds = folds
+            elif not self._take(tail, records):
                 return False
             tail.offset += end
-        tail.size = min(size, seen_size)
         return True
 
     def _take(self, tail: _Tail, records: list[Record]) -> bool:
@@ -261,14 +298,17 @@ class LiveRun:
 
 def _decode(data: bytes) -> list[Record] | None:
     """Return the records in whole lines, None if one of them needs a closer look."""
+    count = data.count(b"\n")
     try:
-        records: list[Record] = decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+        records: list[Record] = decode_json(b"[" + (data[:-1] if count == 1 else data[:-1].replace(b"\n", b",")) + b"]")
     except ValueError:
         return None
-    if len(records) != data.count(b"\n"):
+    if len(records) != count:
         return None
-    sound = all(type(record) is list and len(record) > 1 and type(record[0]) in (int, str) for record in records)
-    return records if sound else None
+    for record in records:
+        if type(record) is not list or len(record) < 2 or type(record[0]) not in _FIRST_TYPES:
+            return None
+    return records
 
 
 def _now_ms() -> int:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from localtrack.format.jsonlines import decode_json
+from localtrack.format.layout import INBOX as INBOX_FOLDER
+from localtrack.format.layout import parse_run_file
 from localtrack.format.lines import INBOX
+from localtrack.storage.base import Storage
+from localtrack.store.logparts import count_parts, gather_logs
+
+
+class InboxListing(NamedTuple):
+    """What is in the inbox."""
+
+    names: set[str]
+    sizes: dict[str, int]
+    """Of the files of notices, the parts of one taken together."""
+    parts: dict[str, int]
+    """How many parts there are of those that are in parts."""
 
 
 @dataclass(slots=True)
@@ -22,6 +37,8 @@ class InboxFile:
     header: dict[str, Any] | None = None
     has_ended: bool = False
     """The process said goodbye."""
+    is_complete: bool = False
+    """The goodbye was read: nothing follows."""
     is_damaged: bool = False
     """A notice may be missing."""
 
@@ -49,7 +66,7 @@ class InboxFile:
                 self.recent.append((offset, first))
                 touched.append(first)
             elif kind == "bye":
-                self.has_ended = True
+                self.has_ended = self.is_complete = True
                 self.opened.clear()
             elif kind == INBOX and type(first) is dict:
                 self.header = first
@@ -60,3 +77,22 @@ class InboxFile:
     def forget_until(self, offset: int) -> None:
         """Drop what a segment covers."""
         self.recent = [(end, run_id) for end, run_id in self.recent if end > offset]
+
+
+def list_inbox(storage: Storage, files: Mapping[str, InboxFile]) -> InboxListing:
+    """Return what is in the inbox now. Where each file is looked at for itself, a complete one is not looked at again.
+
+    Args:
+        storage: The store's bytes.
+        files: What is known of the files.
+    """
+    if storage.can_append and storage.is_local:
+        names = set(storage.names(INBOX_FOLDER))
+        sizes = {name: files[name].offset for name in names & files.keys() if files[name].is_complete}
+        others = [name for name in names - sizes.keys() if name in files or parse_run_file(name) is not None]
+        if not any(".part" in name for name in names):  # as in a copy of a store from a medium that keeps logs in parts
+            seen = storage.look([f"{INBOX_FOLDER}/{name}" for name in others])
+            sizes |= {name: found[1] for name, found in zip(others, seen, strict=True) if found is not None}
+            return InboxListing(names, sizes, {})
+    entries = storage.entries(INBOX_FOLDER)
+    return InboxListing({entry.name for entry in entries}, gather_logs(entries), count_parts(entries))

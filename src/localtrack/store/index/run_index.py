@@ -21,14 +21,15 @@ from localtrack.format.metric_fold import Folds
 from localtrack.format.run_fold import RunState
 from localtrack.storage.base import Storage
 from localtrack.storage.failures import is_forbidden
-from localtrack.store.index.days import foreign_runs, list_days, runs_of_day
+from localtrack.store.index.days import ComparedDays, foreign_runs, list_days, runs_of_day
 from localtrack.store.index.home import Home, MemoryHome, StorageHome
 from localtrack.store.index.live_run import RACY_MS, LiveRun, Seen
+from localtrack.store.index.lookout import Lookout
 from localtrack.store.index.manifest import MANIFEST, Manifest, marker_name, parse_manifest
-from localtrack.store.index.notices import InboxFile
+from localtrack.store.index.notices import InboxFile, list_inbox
 from localtrack.store.index.part import Part
 from localtrack.store.index.segment import Segment
-from localtrack.store.logparts import count_parts, gather_logs, read_log
+from localtrack.store.logparts import read_log
 from localtrack.types import Finding
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ _OVERLAY_COUNT: Final = 200
 """So many that stay in the overlay, because nobody gets to compact, do too: columns of Python objects are slow."""
 _LOADED_COUNT: Final = 256
 """So many runs are fetched at the same time from an object store."""
-_ALL_EVERY: Final = 16
-"""Each so many refreshes runs that show no change are judged too: they may have been still for long."""
 _TIER: Final = 4
 _THOROUGH_S: Final = 10.0
 """All folders of runs are looked at so often, where there are too many to look at each time."""
@@ -87,7 +86,10 @@ class RunIndex:
         self._foreign: dict[str, dict[str, tuple[Part, int, str]]] | None = None
         self._thorough_s = -_THOROUGH_S
         self._edits: EditsState | None = None
-        self._refreshes_count = 0
+        self._lookout = Lookout(storage)
+        self._compared = ComparedDays()
+        self._inbox_fits: Manifest | None = None
+        """What the inbox was read beside last, if the two fitted."""
 
     # -- refresh
 
@@ -185,6 +187,14 @@ class RunIndex:
 
     def _follow(self, edits: EditsState, *, is_hasty: bool) -> bool:
         """Look at everything that the manifest does not cover. False: it does not fit what is there; start anew."""
+        try:
+            self._lookout.watch.listen(count=max(len(self._unsettled), len(self.inbox)))
+            return self._look_at_everything(edits, is_hasty=is_hasty)
+        except BaseException:  # an interrupt too: what the kernel told may not have been looked into
+            self._lookout.watch.reset()
+            raise
+
+    def _look_at_everything(self, edits: EditsState, *, is_hasty: bool) -> bool:
         touched = self._read_inbox()
         if touched is None:
             return False
@@ -193,17 +203,15 @@ class RunIndex:
             self._add(folder, is_noticed=True)
         if self.is_marked and not self.manifest.token:
             # No file in the inbox shows that nobody emptied it since the last look: look at everything.
-            touched.update(self.live)
             self._unsettled.update(self.live)
             self.days.clear()
         found = self._look_at_days()
         if edits is not self._edits:
             self._follow_tombstones(edits)
         opened = {_folder(run_id) for file in self.inbox.values() for run_id in file.opened}
-        unsettled = sorted(self._unsettled)
         if not self.storage.is_local:
-            self._seen.load(unsettled)
-        for folder, seen in self._stirring(unsettled, touched):
+            self._seen.load(sorted(self._unsettled))
+        for folder, seen in self._lookout.find(self.live, self._unsettled, touched, storage=self._seen):
             self._look(folder, is_forced=folder in touched, is_open=folder in opened, is_hasty=is_hasty, seen=seen)
         is_hasty |= len(found) > _FLUSH_COUNT
         for start in range(0, len(found), _FLUSH_COUNT):
@@ -219,22 +227,6 @@ class RunIndex:
         self._edits = edits
         return True
 
-    def _stirring(self, folders: list[str], touched: set[str]) -> list[tuple[str, Seen]]:
-        """Return the folders that want a closer look: those of which a notice speaks, or that show a change."""
-        self._refreshes_count += 1
-        if not (self.storage.can_append and self.storage.is_local) or self._refreshes_count % _ALL_EVERY == 0:
-            return [(folder, ()) for folder in folders]
-        runs = [(folder, self.live[folder]) for folder in folders if folder in self.live]
-        seen = self._seen.look([key for _, run in runs for key in run.watched_keys])
-        chosen: list[tuple[str, Seen]] = []
-        start = 0
-        for folder, run in runs:
-            here = seen[start : start + len(run.watched_keys)]
-            start += len(here)
-            if folder in touched or (here != run.still and not run.is_still(here)):
-                chosen.append((folder, here))
-        return chosen
-
     def _look(self, folder: str, *, is_forced: bool, is_open: bool, is_hasty: bool, seen: Seen = ()) -> None:
         run = self.live.get(folder)
         if run is None:
@@ -246,6 +238,7 @@ class RunIndex:
             run.fail(Finding(folder, str(error)))
         if not run.is_there and not is_open and self._seen.stat(folder) is None:
             self.live.pop(folder)  # announced, and never made; or removed by hand
+            self._compared.forget(folder.split("/")[1])
             self._unsettled.discard(folder)
         elif is_open or not run.is_settled(is_hasty=is_hasty):
             self._unsettled.add(folder)
@@ -256,17 +249,19 @@ class RunIndex:
 
     def _read_inbox(self) -> set[str] | None:
         """Return the folders of the runs that new notices are about; None if the manifest does not fit the inbox."""
+        watch = self._lookout.watch
+        if watch.is_inbox_still and self._inbox_fits is self.manifest and not self.forbidden:
+            return set()
+        self._inbox_fits = None
+        watch.watch_inbox()
         self.forbidden = {}
         seen = self.storage.view(INBOX)
-        entries = seen.entries(INBOX)
-        sizes, parts = gather_logs(entries), count_parts(entries)
+        names, sizes, parts = list_inbox(seen, self.inbox)
         if not self.storage.can_append and any(size > self._inbox_offset(name) for name, size in sizes.items()):
             seen.load([INBOX])  # many small parts: at the same time instead of one by one
-        if self.is_marked and self.manifest.token:
-            marker = marker_name(self.manifest.token)
-            if all(entry.name != marker for entry in entries):
-                self._lose_notices()
-                return None
+        if self.is_marked and self.manifest.token and marker_name(self.manifest.token) not in names:
+            self._lose_notices()
+            return None
         touched: set[str] = set()
         for name, size in sizes.items():
             covered = self.manifest.inbox.get(name)
@@ -300,6 +295,7 @@ class RunIndex:
                 return None
             file = self.inbox.pop(name)
             touched.update(_folder(run_id) for run_id in file.opened)
+        self._inbox_fits = self.manifest
         return touched
 
     def _lose_notices(self) -> None:
@@ -339,17 +335,19 @@ class RunIndex:
             if changed_ms < 0 or (known_ms and known_ms == changed_ms):
                 continue
             now_ms = time.time_ns() // 1_000_000
-            names = set(self._seen.names(f"{RUNS}/{day}"))
-            found += self._compare_day(day, names)
+            found += self._compare_day(day, frozenset(self._seen.names(f"{RUNS}/{day}")))
             self.days[day] = changed_ms if now_ms - changed_ms >= RACY_MS else 0
         for day in [day for day in self.days if day not in days]:
-            self._compare_day(day, set())
+            self._compare_day(day, frozenset())
             del self.days[day]
         return found
 
-    def _compare_day(self, day: str, names: set[str]) -> list[str]:
+    def _compare_day(self, day: str, names: frozenset[str]) -> list[str]:
         """Take note of what a folder holds now; return the folders of runs that are new."""
         prefix = f"{RUNS}/{day}/"
+        new = self._compared.take(day, names, generation=self.generation)
+        if new is not None:  # all others are known, and are still there
+            return [prefix + name for name in sorted(new) if prefix + name not in self.live]
         known: set[str] = set()
         for part, row, name in self._runs_of(day):
             if name in names:
@@ -360,6 +358,7 @@ class RunIndex:
             known.add(folder[len(prefix) :])
             if folder[len(prefix) :] not in names:
                 self._unsettled.add(folder)  # looked at, and dropped unless it was announced
+                self.live[folder].is_watched = False
         return [prefix + name for name in sorted(names - known)]
 
     def _runs_of(self, day: str) -> Iterator[tuple[Part, int, str]]:
