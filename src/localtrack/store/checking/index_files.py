@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from localtrack.errors import DamagedIndexError
+from localtrack.format.index_rows import unpack_row
 from localtrack.format.layout import INDEX
 from localtrack.storage.base import Storage
 from localtrack.store.checking.report import Findings
@@ -69,19 +70,16 @@ def _check_spans(
 
 
 def _can_read_rows(rows: bytes, directory: Directory) -> bool:
-    """Return whether each whole row is what was compressed: zlib has a checksum of its own."""
+    """Return whether each whole row is what was written: it has a checksum of its own."""
     parts = {name: rows[span.offset : span.offset + span.size] for name, span in directory.spans.items()}
     blocks = array("Q", parts["blocks"])
     dictionary, offset = parts.get("dictionary", b""), blocks[0] if blocks else 0
     for length in array("I", parts["lengths"])[: directory.rows_count]:
-        unpacker = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
         try:
-            unpacker.decompress(rows[offset : offset + length])
-        except zlib.error:
+            unpack_row(rows[offset : offset + length], dictionary)
+        except ValueError:
             return False
         offset += length
-        if not unpacker.eof:
-            return False
     return True
 
 

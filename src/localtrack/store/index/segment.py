@@ -8,6 +8,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from localtrack.errors import DamagedIndexError
+from localtrack.format.index_rows import unpack_row
 from localtrack.store.index.directory import BLOCK_ROWS, Directory, Group, Span, file_names, parse_directory
 from localtrack.store.index.home import Home
 from localtrack.store.index.tables import NARROW, REPEATING, TALL_COLUMNS, align, is_plain_id
@@ -200,15 +201,11 @@ class Segment:
     # -- whole rows
 
     def row(self, number: int) -> bytes:
-        """Return a whole row as JSON."""
-        unpacker = zlib.decompressobj(zdict=self.dictionary) if self.dictionary else zlib.decompressobj()
+        """Return a whole row."""
         try:
-            row = unpacker.decompress(self.packed_row(number))
-        except zlib.error as error:
+            return unpack_row(self.packed_row(number), self.dictionary)
+        except ValueError as error:
             raise self.damaged("rows") from error
-        if not unpacker.eof:
-            raise self.damaged("rows")
-        return row
 
     def packed_row(self, number: int) -> bytes:
         """Return a whole row as it was written."""

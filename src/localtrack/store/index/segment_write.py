@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from localtrack.format.index_rows import pack_row
 from localtrack.store.index.directory import (
     BLOCK_ROWS,
     Directory,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NARROW_GROUP_ROWS: Final = 131_072
 DICTIONARY_BYTES: Final = 8 * 1024
+_SAMPLES_COUNT: Final = 16
 _LEVEL: Final = 6
 _WINDOW_BITS: Final = 13
 """8 KiB, as much as the dictionary: a compressor is copied for each row, and so must be small."""
@@ -44,7 +46,7 @@ class Content:
     tall: Mapping[str, Iterable[tuple[str, pa.Table]]]
     """By relation: each key, in order, with its rows, in order."""
     rows: Iterable[bytes]
-    """Whole rows as JSON, compressed with `dictionary` where `is_compressed`."""
+    """Whole rows, packed with `dictionary` where `is_compressed`."""
     dictionary: bytes
     dictionary_rows_count: int
     is_compressed: bool = False
@@ -99,17 +101,18 @@ def remove_segment(home: Home, name: str) -> None:
         home.remove(file)
 
 
-def choose_dictionary(rows: list[bytes]) -> bytes:
+def choose_dictionary(rows: Sequence[bytes]) -> bytes:
     """Return text to compress rows against, taken from some of them; what is most common stands last."""
-    step = max(1, len(rows) // 16)
-    sample = rows[::step][:16]
-    share = DICTIONARY_BYTES // max(1, len(sample))
-    return b"".join(row[-share:] if len(sample) > 4 else row[:share] for row in sample)
+    lines = [row.partition(b"\n")[0] for row in rows[:: max(1, len(rows) // _SAMPLES_COUNT)][:_SAMPLES_COUNT]]
+    # As many whole lines as there is room for, but a few of very long ones.
+    count = max(_SAMPLES_COUNT // 4, DICTIONARY_BYTES * len(lines) // (sum(map(len, lines)) or 1))
+    lines = lines[:: -(-len(lines) // count) or 1]
+    return b"".join(line[-(DICTIONARY_BYTES // len(lines)) :] for line in lines)
 
 
 def compressor(dictionary: bytes) -> Any:
     """Return a compressor to copy for each row."""
-    options = (_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL)
+    options = (_LEVEL, zlib.DEFLATED, -_WINDOW_BITS, _MEMORY_LEVEL)
     return zlib.compressobj(*options, zdict=dictionary) if dictionary else zlib.compressobj(*options)
 
 
@@ -202,8 +205,7 @@ def _write_rows(home: Home, name: str, content: Content, directory: Directory) -
             if number % BLOCK_ROWS == 0:
                 blocks.append(sink.size)
             if not content.is_compressed:
-                packer = template.copy()
-                row = packer.compress(row) + packer.flush()
+                row = pack_row(row, template.copy())
             lengths.append(len(row))
             sink.write(row)
         sink.cut()  # rows have their own checksums

@@ -187,7 +187,7 @@ class IndexView:
             state, folds = self.live[local]
         else:
             try:
-                state, folds = decode_index_row(self.segments[place].row(local))
+                state, folds = decode_index_row(self.segments[place].id_at(local), self.segments[place].row(local))
             except ValueError as error:
                 raise self.segments[place].damaged("rows") from error
         return build_row(
