@@ -71,6 +71,11 @@ class Server:
         headers = {"Content-Type": "application/json"}
         return _answer(urllib.request.Request(f"{self.uri}{path}", json.dumps(body).encode(), headers, method="POST"))
 
+    def kill(self) -> None:
+        """Kill the server and all its workers, as when the machine is short of memory."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=FAR_S)
+
     def _end(self) -> None:
         for end in (signal.SIGTERM, signal.SIGKILL):
             try:

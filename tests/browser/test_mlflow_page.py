@@ -10,11 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser.mlflow_server import Server
+from tests.browser.mlflow_server import FAR_S, Server
 from tests.browser.wire_forms import speak_as_java, speak_as_r
 
 from localtrack import Store
@@ -83,10 +86,21 @@ def test_a_server_and_its_page(tmp_path: Path, subtests: pytest.Subtests) -> Non
             speak_as_r(server)
         with subtests.test("what came through the server is found in a copy elsewhere, opened without one"):
             check_copy(folder, tmp_path / "elsewhere" / "copy")
-        if CHROMIUM is None:
-            pytest.skip("no chromium; .ci/run installs it")
         with subtests.test("the page in a browser"):
+            if CHROMIUM is None:
+                pytest.skip("no chromium; .ci/run installs it")
             look_at_page(server, runs[0].info.experiment_id, runs[1].info.run_id, tmp_path / "profile")
+        acknowledged = log_until_killed(server)
+    with (
+        subtests.test("what a server acknowledged is there once, though it was killed with all its workers"),
+        Store.open(folder, create=False) as store,
+    ):
+        for run_id, steps in acknowledged.items():
+            found = store.metric_history(run_id, "m")["step"].to_pylist()
+            assert len(steps) >= 5
+            assert steps - set(found) == set()
+            assert len(found) == len(set(found))
+        assert [finding for finding in store.check().findings if finding.severity != "info"] == []
 
 
 def check_store(store: Store, run_ids: list[str]) -> None:
@@ -154,6 +168,33 @@ def check_endpoints(server: Server, experiment_id: str, run_ids: list[str]) -> N
     # What a tracking store does not do is told as that.
     status, refused = server.get(f"/ajax-api/3.0/mlflow/scorers/list?experiment_id={experiment_id}")
     assert (status, refused["error_code"]) == (501, "NOT_IMPLEMENTED")
+
+
+def log_until_killed(server: Server) -> dict[str, set[int]]:
+    """Log to two runs from four threads, kill the server meanwhile, and return which steps it acknowledged."""
+    api = "/api/2.0/mlflow/runs"
+    created = [server.post(f"{api}/create", {"experiment_id": "0", "start_time": 1}) for _ in range(2)]
+    acknowledged: dict[str, set[int]] = {answer["run"]["info"]["run_id"]: set() for _, answer in created}
+
+    def log(run_id: str, first: int) -> None:
+        for step in range(first, first + 100_000):
+            point = {"run_id": run_id, "key": "m", "value": step, "timestamp": step, "step": step}
+            try:
+                status, _ = server.post(f"{api}/log-metric", point)
+            except (OSError, HTTPException):
+                return  # it is killed, perhaps in the middle of an answer
+            assert status == 200
+            acknowledged[run_id].add(step)
+
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(log, run_id, first) for run_id in acknowledged for first in (0, 100_000)]
+        deadline = time.monotonic() + FAR_S
+        while min(map(len, acknowledged.values())) < 25 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        server.kill()
+        for task in tasks:
+            task.result()
+    return acknowledged
 
 
 COPIED = """

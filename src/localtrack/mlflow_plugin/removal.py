@@ -72,5 +72,5 @@ def _tell_spared(report: GcReport) -> None:
 
 
 def _refusal(what: str, report: GcReport) -> Exception:
-    reasons = "; ".join(spared.reason for spared in report.spared) or "it is not deleted"
+    reasons = "; ".join(dict.fromkeys(spared.reason for spared in report.spared)) or "it is not deleted"
     return host.refusal(f"{what} cannot be removed: {reasons}.", "INVALID_STATE")
