@@ -89,6 +89,8 @@ def is_member_key(key: str) -> bool:
 
 def read_member(file: BinaryIO, member: PackMember) -> tuple[bytes, bool]:
     """Return the bytes of one file in a pack, as far as they can be read, and whether they are what was packed."""
+    if member.offset < 0:  # what a damaged directory comes to
+        return b"", False
     file.seek(member.offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):

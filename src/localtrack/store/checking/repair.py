@@ -150,8 +150,9 @@ class Repair:
         packs, name = self._site.packs, key.rpartition("/")[2]
         members = {member.key: member for member in packs.packs()[name].members}
         found = {key: packs.read_packed(name, member)[0] for key, member in members.items()}
-        if not found:  # its directory is damaged
-            found = dict(iter_salvaged(packs.inner.read(key)))
+        for member_key, data in iter_salvaged(packs.inner.read(key)):  # its directory may be what is damaged
+            if len(data) > len(found.get(member_key, b"")):
+                found[member_key] = data
         for member_key, data in found.items():
             self._announce(member_key, data)
             there = packs.inner.stat(member_key)
