@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable
 
 from localtrack.errors import StorageError
-from localtrack.format.layout import TEMPORARY_PREFIX
+from localtrack.format.layout import LOCKS, TEMPORARY_PREFIX
 from localtrack.storage.base import Storage
-from localtrack.storage.locks import LOCKS
 
 
 def clock_of_place(storage: Storage, clock: Callable[[], int]) -> Callable[[], int]:

@@ -425,3 +425,10 @@ print(next(iter(answer.batches(10))).num_rows > 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+def test_maps_are_dicts_in_python(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store") as store:
+        store.create_experiment("churn", tags={"team": "red"})
+        query = "SELECT tags, [map([1], [tags])] AS deep FROM experiments WHERE name = 'churn'"
+        assert list(store.sql(query)) == [{"tags": {"team": "red"}, "deep": [{1: {"team": "red"}}]}]

@@ -118,9 +118,11 @@ def _write(answer: SqlResult, sink: Any, kind: Any) -> int:
 
 
 def _print_table(answer: SqlResult, max_rows: int) -> None:
+    from localtrack.query.sql.output import column_values
+
     rows: list[list[str]] = []
     for batch in answer.batches(max_rows + 1):
-        values = [column.to_pylist() for column in batch.columns]
+        values = [column_values(column) for column in batch.columns]
         rows += [[_cell(value) for value in row] for row in zip(*values, strict=True)]
         if len(rows) > max_rows:
             break

@@ -121,15 +121,12 @@ def _write_parquet(result: SqlResult, sink: BinaryIO) -> int:
 def _rows(result: SqlResult) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows of each batch as tuples: names need not differ, as keys of a dict would have to."""
     for batch in result.batches():
-        yield list(zip(*(_values(column) for column in batch.columns), strict=True))
+        yield list(zip(*(column_values(column) for column in batch.columns), strict=True))
 
 
-def _values(column: pa.Array[Any]) -> list[Any]:
-    import pyarrow as pa
-
-    if pa.types.is_map(column.type):
-        return [None if value is None else dict(value) for value in column.to_pylist()]
-    return column.to_pylist()
+def column_values(column: pa.Array[Any]) -> list[Any]:
+    """Return the values of a column of an answer, maps as dicts."""
+    return column.to_pylist(maps_as_pydicts="strict")
 
 
 def _cell(value: Any) -> str:

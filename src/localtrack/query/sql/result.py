@@ -128,7 +128,7 @@ class SqlResult:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self.batches():
-            yield from batch.to_pylist()
+            yield from batch.to_pylist(maps_as_pydicts="strict")
 
     def __repr__(self) -> str:
         return f"<SqlResult: {', '.join(self.columns)}>"
