@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from localtrack.errors import SyncError
 from localtrack.sync.batches import Batch, Packed, encode_batch
 from localtrack.sync.limits import Limits
+from localtrack.types import TERMINAL_STATUSES
 
 if TYPE_CHECKING:
     from localtrack.sync.context import PushContext
@@ -28,6 +29,7 @@ _LEASE_MS: Final = 5 * 60_000
 _SKEW_MS: Final = 5 * 60_000
 """So far may the clocks of two hosts be apart."""
 _RENEW_MS: Final = 60_000
+_OR_ITS_END: Final = " or the end of the run"
 
 
 def claim_key(host: str, place: str) -> str:
@@ -40,12 +42,15 @@ def claim_key(host: str, place: str) -> str:
     return CLAIM_TAG_PREFIX + hashlib.sha256(f"{host}\n{place}".encode()).hexdigest()[:12]
 
 
-def is_claimed_by_other(tags: Mapping[str, str], own_key: str, *, now_ms: int) -> bool:
-    """Return whether the tags of a run say that another copy sends its points."""
-    return any(
-        key.startswith(CLAIM_TAG_PREFIX) and key != own_key and value.isdecimal() and int(value) + _SKEW_MS > now_ms
-        for key, value in tags.items()
-    )
+def is_claimed_by_other(remote: Mapping[str, Any], own_key: str, *, now_ms: int) -> bool:
+    """Return whether a run of the target says that another copy sends its points."""
+    has_ended = remote["info"].get("status") in TERMINAL_STATUSES
+    for row in remote.get("data", {}).get("tags", []):
+        until, _, rest = row.get("value", "").partition(" ")
+        is_other = row["key"].startswith(CLAIM_TAG_PREFIX) and row["key"] != own_key
+        if is_other and until.isdecimal() and int(until) + _SKEW_MS > now_ms and not (rest and has_ended):
+            return True
+    return False
 
 
 def digest_other_claims(remote: Mapping[str, Any], own_key: str) -> str:
@@ -70,11 +75,14 @@ class Claim:
     Args:
         context: The push.
         remote_id: The run there.
+        ends_with_run: It is over, too, when the run has ended there, which is said once all points have been sent: of
+            a run that is made and ended by one push nothing more need be sent.
     """
 
-    def __init__(self, context: PushContext, remote_id: str) -> None:
+    def __init__(self, context: PushContext, remote_id: str, *, ends_with_run: bool = False) -> None:
         self._context = context
         self.remote_id = remote_id
+        self.ends_with_run = ends_with_run
         self._until_ms = 0
 
     def take(self) -> dict[str, Any] | None:
@@ -90,8 +98,7 @@ class Claim:
             remote = context.tracking.get_run(self.remote_id)
             if remote is None:
                 return None
-            tags = {row["key"]: row.get("value", "") for row in remote.get("data", {}).get("tags", [])}
-            if not is_claimed_by_other(tags, context.claim_key, now_ms=self._now_ms()):
+            if not is_claimed_by_other(remote, context.claim_key, now_ms=self._now_ms()):
                 return remote
             self._set(released(self._now_ms()))
             context.require_going()
@@ -105,7 +112,8 @@ class Claim:
     def tag(self) -> dict[str, str]:
         """Return the tag that claims the run, or goes on to; what is set later than its end is void."""
         self._until_ms = self._now_ms() + _LEASE_MS
-        return {self._context.claim_key: str(self._until_ms)}
+        value = f"{self._until_ms}{_OR_ITS_END if self.ends_with_run else ''}"
+        return {self._context.claim_key: value}
 
     def release(self) -> dict[str, str]:
         """Return the tag that says that the points have been sent."""

@@ -122,7 +122,7 @@ class RunPush:
         )
         rows = self._open_rows(history, reading, has_ended=translation.has_ended)
         batches = pack_rows(self.remote_id, context.limits, rows, params=params, tags=tags, links=self._links)
-        if self._claim is not None:
+        if self._claim is not None and not self._claim.ends_with_run:
             batches = release_with_last(batches, self._claim, context.limits)
         for batch, writer, end in ahead(batches):
             if batch is not None:
@@ -228,7 +228,7 @@ class RunPush:
         """
         context = self.context
         tags = first_tags(translation.tags)
-        self._claim = Claim(context, "") if self._has_points else None
+        self._claim = Claim(context, "", ends_with_run=translation.has_ended) if self._has_points else None
         if self._claim is not None:
             tags |= self._claim.tag()
         document = {
