@@ -77,8 +77,13 @@ class StoredRunData(RunData):
         self._whole = whole
 
     @once
+    def row(self) -> types.RunRow:
+        """The whole run, as localtrack has it."""
+        return self._whole()
+
+    @once
     def _metric_objs(self) -> list[Metric]:
-        return [Metric(key, last.value, last.timestamp, last.step) for key, last in self._whole().metrics.items()]
+        return [Metric(key, last.value, last.timestamp, last.step) for key, last in self.row.metrics.items()]
 
     @classmethod
     def _properties(cls) -> list[str]:
@@ -92,14 +97,13 @@ class StoredRunData(RunData):
 class StoredRun(Run):
     """A run whose inputs and outputs are looked up when somebody asks. As `StoredRunData`."""
 
-    def __init__(self, info: RunInfo, data: StoredRunData, whole: Callable[[], types.RunRow]) -> None:
+    def __init__(self, info: RunInfo, data: StoredRunData) -> None:
         self._info = info
         self._data = data
-        self._whole = whole
 
     @once
     def _inputs(self) -> RunInputs:
-        row = self._whole()
+        row = self._data.row
         return RunInputs(
             dataset_inputs=[to_dataset_input(item) for item in row.datasets],
             model_inputs=[LoggedModelInput(item.model_id) for item in row.model_inputs],
@@ -107,7 +111,7 @@ class StoredRun(Run):
 
     @once
     def _outputs(self) -> RunOutputs:
-        return RunOutputs([LoggedModelOutput(item.model_id, item.step) for item in self._whole().model_outputs])
+        return RunOutputs([LoggedModelOutput(item.model_id, item.step) for item in self._data.row.model_outputs])
 
     @classmethod
     def _properties(cls) -> list[str]:
@@ -130,7 +134,7 @@ def to_run(row: types.RunRow, artifact_uri: str) -> Run:
 
     metrics = {key: last.value for key, last in row.metrics.items()}
     data = StoredRunData(metrics, dict(row.params), dict(row.tags), whole)
-    return StoredRun(to_run_info(row.info, artifact_uri), data, whole)
+    return StoredRun(to_run_info(row.info, artifact_uri), data)
 
 
 def to_run_of_many(values: RunValues, artifact_uri: str, whole: Callable[[], types.RunRow]) -> Run:
@@ -153,7 +157,7 @@ def to_run_of_many(values: RunValues, artifact_uri: str, whole: Callable[[], typ
         artifact_uri=artifact_uri,
         run_name=run_name,
     )
-    return StoredRun(info, StoredRunData(metrics, params, tags, whole), whole)
+    return StoredRun(info, StoredRunData(metrics, params, tags, whole))
 
 
 def to_dataset_input(item: types.DatasetInput) -> DatasetInput:

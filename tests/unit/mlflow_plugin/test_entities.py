@@ -92,6 +92,26 @@ def test_they_are_the_same(
     assert len(by_rows) == count
 
 
+def test_the_rest_of_a_run_is_read_once_and_only_if_it_is_asked_for(
+    store: LocaltrackStore, from_columns: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    plain = IndexSnapshot.rows
+
+    def spy(self: IndexSnapshot, numbers: Any) -> Any:
+        read.extend(numbers)
+        return plain(self, numbers)
+
+    monkeypatch.setattr(IndexSnapshot, "rows", spy)
+    runs = search(store)
+    assert {run.data.params.get("lr") for run in runs} == {"0", "1", None}
+    assert {run.info.status for run in runs} == {"FINISHED", "RUNNING"}
+    assert read == []
+    for run in runs:
+        run.to_proto()
+    assert len(read) == len(set(read)) == 13
+
+
 def test_they_show_copy_and_pickle_themselves_as_mlflows(store: LocaltrackStore, from_columns: list[int]) -> None:
     run = search(store, order=["metrics.loss DESC"])[0]
     assert from_columns
