@@ -6,6 +6,7 @@ environment.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -479,6 +481,26 @@ def test_a_server_that_is_gone_is_given_up_soon_and_is_no_empty_store(
     server.be_well()
     assert storage.read("runs/a/b") == b"1"
     assert caplog.records == []  # each is raised, and said by whoever handles it
+
+
+def test_the_answer_that_there_is_nothing_keeps_nobody_alive(server: ObjectServer, url: str) -> None:
+    storage = ObjectStorage.at(url)
+
+    class Holder:
+        pass
+
+    def ask() -> weakref.ref[Holder]:
+        holder = Holder()
+        with pytest.raises(FileNotFoundError):
+            storage.read("nothing")
+        return weakref.ref(holder)
+
+    gc.collect()
+    gc.disable()  # what asked is let go of at once, with the files that it has open
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
 
 
 def test_a_connection_that_ended_is_made_anew() -> None:

@@ -61,6 +61,7 @@ class Soak:
     def run(self, until_s: float) -> None:
         Store.open(self.other).close()
         with Store.open(self.root) as store:
+            store.create_experiment("pushed")
             shared_run = store.start_run("shared", context=False)
             store.flush()
             while time.time() < until_s or (WAYS - self._read_reports()[0].keys() and time.time() < until_s + 120):

@@ -363,10 +363,14 @@ def _mapped(what: str) -> Iterator[None]:
     """Turn errors of fsspec and of what it stands on into ours; `FileNotFoundError` passes, that is an answer."""
     try:
         yield
-    except (FileNotFoundError, LocaltrackError):
+    except FileNotFoundError as error:
+        # fsspec keeps it in a cycle with the frames that it came through, and so all that their callers hold.
+        error.__traceback__ = None
+        raise FileNotFoundError(*error.args) from None
+    except LocaltrackError:
         raise
     except Exception as error:  # each package has errors of its own; what is none of theirs passes
         mapped = foreign_to_storage_error(error, what)
         if mapped is None:
             raise
-        raise mapped from error
+        raise mapped from error.with_traceback(None)
