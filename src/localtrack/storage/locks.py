@@ -182,8 +182,11 @@ def _file_lock(storage: Storage, name: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(StorageError):  # it stays, and `localtrack unlock` says whose it was
-            storage.remove(key)
+        # Where it cannot be removed it stays, and `localtrack unlock` says whose it was. It may be another's by now:
+        # somebody took this process for dead, and removed its lock.
+        with contextlib.suppress(StorageError, FileNotFoundError):
+            if storage.read(key) == data:
+                storage.remove(key)
 
 
 def _held(path: str, owner: Owner | None) -> LockedError:

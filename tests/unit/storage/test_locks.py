@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,18 @@ def test_a_lock_that_changed_hands_is_not_removed(tmp_path: Path) -> None:
     with maintenance_lock(storage, "merge"):
         assert not break_lock(storage, seen)
         assert len(list_locks(storage)) == 1
+
+
+def test_who_comes_back_after_its_lock_was_removed_leaves_that_of_the_next_one(tmp_path: Path) -> None:
+    storage = storage_on(tmp_path, "fuse")
+    with ExitStack() as next_one:
+        with maintenance_lock(storage, "merge"):
+            (seen,) = list_locks(storage)
+            assert break_lock(storage, seen)  # somebody took it for dead
+            next_one.enter_context(maintenance_lock(storage, "merge"))
+        with pytest.raises(LockedError), maintenance_lock(storage, "merge"):
+            pass
+    assert list_locks(storage) == []
 
 
 def test_a_lock_of_the_operating_system_cannot_be_broken(tmp_path: Path) -> None:
