@@ -423,6 +423,20 @@ def test_a_letter_that_makes_the_store_unreadable_is_put_back(sound: Path, tmp_p
         assert path.read_bytes() == damaged
 
 
+def test_a_chunk_too_many_in_the_end_of_a_log_is_damage_of_the_log(sound: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(sound, root)
+    for folder, changed in ((SHORT, b'"chunks":1'), (LONG, b'"chunks":3')):
+        (path,) = (root / folder).glob("*.jsonl")
+        data = path.read_bytes()
+        path.write_bytes(data[: data.rindex(b'"chunks":')] + changed + data[data.rindex(b'"chunks":') + 10 :])
+        with Store.open(root, create=False) as store:
+            (finding,) = store.check().findings
+            assert (finding.key, finding.invariant) == (f"{folder}/{path.name}", "M5")
+            assert store.check(repair=True).is_sound
+        assert path.read_bytes() == data
+
+
 def test_what_nobody_can_tell_is_not_put_back(sound: Path) -> None:
     key, data = next(it for it in files_of(sound).items() if it[0].startswith(f"{SHORT}/") and it[0].endswith(".jsonl"))
     assert correct_file(key, data[:200] + b"xy" + data[202:]) is None, "two bytes"

@@ -12,7 +12,7 @@ from localtrack.format.index_rows import unpack_row
 from localtrack.format.layout import INDEX
 from localtrack.storage.base import Storage
 from localtrack.store.checking.report import Findings
-from localtrack.store.index.directory import Directory, Span, file_names, parse_directory
+from localtrack.store.index.directory import BLOCK_ROWS, Directory, Span, file_names, parse_directory
 from localtrack.store.index.manifest import MANIFEST, SegmentEntry, parse_manifest
 
 _MANIFEST_KEY: Final = f"{INDEX}/{MANIFEST}"
@@ -73,8 +73,10 @@ def _can_read_rows(rows: bytes, directory: Directory) -> bool:
     """Return whether each whole row is what was written: it has a checksum of its own."""
     parts = {name: rows[span.offset : span.offset + span.size] for name, span in directory.spans.items()}
     blocks = array("Q", parts["blocks"])
-    dictionary, offset = parts.get("dictionary", b""), blocks[0] if blocks else 0
-    for length in array("I", parts["lengths"])[: directory.rows_count]:
+    dictionary, offset = parts.get("dictionary", b""), 0
+    for number, length in enumerate(array("I", parts["lengths"])[: directory.rows_count]):
+        if number % BLOCK_ROWS == 0:
+            offset = blocks[number // BLOCK_ROWS]
         try:
             unpack_row(rows[offset : offset + length], dictionary)
         except ValueError:

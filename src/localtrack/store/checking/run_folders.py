@@ -244,12 +244,31 @@ def _check_points(check: FolderCheck[RunReading], writer: str) -> None:
         first_behind = _check_chunk(check, name, number, must_be_closed=number + 1 < wanted or closed is not None)
         if first_behind is not None:
             spans.append(first_behind)
-    for first, last in _ranges(set(range(wanted)) - by_name - set(files.chunks)):
+    missing = set(range(wanted)) - by_name - set(files.chunks)
+    if missing and log is not None and writer not in check.damaged_writers and _has_all_points(log, spans):
+        # A chunk is begun with a point: there was none.
+        check.note(
+            log_name(writer),
+            f"its end counts {begun} chunks, and all points are there without {len(missing)} of them",
+            "M5",
+        )
+        missing.clear()
+    for first, last in _ranges(missing):
         name = chunk_name(writer, first) if first == last else f"{writer}.{first}-{last}.parquet"
         what = "the chunk, or the segment that held it, is missing, and its points with it"
         check.note(name, what if first == last else f"the chunks {first} to {last} are missing, with their points")
     if writer not in check.damaged_writers:
         _check_numbers(check, writer, sorted(spans))
+
+
+def _has_all_points(log: RunLog, spans: list[tuple[int, int]]) -> bool:
+    """Return whether as many points are there, without a gap, as the end of a log counts."""
+    end = len(log.points)
+    for first, behind in sorted(spans):
+        if first > end:
+            return False
+        end = max(end, behind)
+    return log.lines.closed is not None and end == log.lines.closed.get("points_all")
 
 
 def _check_digests(check: FolderCheck[RunReading], segments: list[RunFile]) -> None:

@@ -11,6 +11,7 @@ from localtrack.format.documents import is_store_crc_sound, parse_store
 from localtrack.format.layout import MODELS, RUNS, STORE_FILE, edits_key, is_day_folder, run_folder
 from localtrack.storage import localpaths
 from localtrack.storage.base import Storage
+from localtrack.storage.trees import is_link
 from localtrack.store.checking.catalog_files import (
     KnownExperiments,
     check_edits,
@@ -53,6 +54,7 @@ def check_store(
     """
     storage, now_ms = site.storage, site.clock()
     findings, report = Findings(), CheckReport()
+    links = _Links(storage, findings)
     check_top(storage, findings, now_ms=now_ms)
     edits = check_edits(storage, findings)
     known = read_experiments(storage, findings, edits)
@@ -65,7 +67,7 @@ def check_store(
         check_copies(site.packs, findings)
     folders = list_run_folders(storage)
     for number, folder in enumerate(folders):
-        if not _leads_out(storage, folder, findings):
+        if not links.lead_out(folder):
             reading = check_folder(
                 storage,
                 folder,
@@ -81,7 +83,7 @@ def check_store(
         if progress is not None:
             progress(number + 1, len(folders))
     for folder in list_model_folders(storage):
-        if not _leads_out(storage, folder, findings):
+        if not links.lead_out(folder):
             model = check_model_folder(storage, folder, state, findings, now_ms=now_ms, sizes_only=sizes_only)
             if model is not None:
                 report.models_count += 1
@@ -148,12 +150,30 @@ def _check_day_names(storage: Storage, top: str, findings: Findings) -> None:
             findings.add(f"{top}/{entry.name}", what, "M7", severity="info", remedy=remedy)
 
 
-def _leads_out(storage: Storage, folder: str, findings: Findings) -> bool:
-    if not storage.is_local or localpaths.is_within(storage.path(folder), localpaths.real_path(storage.path(""))):
-        return False
-    remedy = "Put the folder itself in place of the link."
-    findings.add(folder, "a link leads out of the store", "M9", severity="warning", remedy=remedy)
-    return True
+class _Links:
+    """Tells whether a folder of a run or logged model leads out of the store, with one look a folder at most."""
+
+    def __init__(self, storage: Storage, findings: Findings) -> None:
+        self._storage = storage
+        self._findings = findings
+        self._root = localpaths.real_path(storage.path("")) if storage.is_local else ""
+        self._days: dict[str, bool] = {}
+
+    def lead_out(self, folder: str) -> bool:
+        """Return whether a folder leads out of the store, and say so if it does."""
+        if not self._storage.is_local:
+            return False
+        day = folder.rpartition("/")[0]
+        if day not in self._days:
+            self._days[day] = self._is_outside(day)
+        if not self._days[day] and not (is_link(self._storage, folder) and self._is_outside(folder)):
+            return False
+        remedy = "Put the folder itself in place of the link."
+        self._findings.add(folder, "a link leads out of the store", "M9", severity="warning", remedy=remedy)
+        return True
+
+    def _is_outside(self, key: str) -> bool:
+        return not localpaths.is_within(self._storage.path(key), self._root)
 
 
 def _check_told_runs(
