@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +188,9 @@ def test_batches_go_on_where_the_index_turns_out_to_be_damaged(store: Store, tmp
     copy = tmp_path / "copy"
     shutil.copytree(store.uri, copy)
     with Store.open(copy) as copied:
+        for _ in range(6):  # more than a buffer holds, or what was damaged would not be read again
+            with copied.start_run("a", context=False) as run:
+                run.log_params({"noise": os.urandom(2_500).hex()})
         copied.compact()
         expected = [row.info.run_id for row in copied.search_runs()]
     with Store.open(copy) as damaged:
