@@ -28,7 +28,7 @@ COMPARISON_COUNTS = {
     "import": 4,
     "history": 3,
     "aligned": 4,
-    "search": 7,
+    "search": 8,
     "search-large": 5,
     "plugin": 1,
     "plugin-search": 1,

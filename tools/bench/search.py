@@ -140,15 +140,18 @@ def _measure_cold(result: Result, root: Path, setting: Setting, what: str) -> No
 
 
 def _measure_inbox(result: Result, setting: Setting, runs_count: int) -> None:
-    """Compare an inbox of many files that nobody compacts with one that was compacted."""
+    """Compare inboxes of many files that nobody compacts, beside an older index or none, with one compacted."""
     from localtrack import Store
     from localtrack.store.index import search_index
 
     files_count = setting.choose(500, 20)
-    roots = {name: setting.folder / f"inbox {name}" for name in ("long", "compacted")}
+    roots = {name: setting.folder / f"inbox {name}" for name in ("without an index", "behind", "compacted")}
+    made = roots["without an index"]
     shape = Shape(runs_count, seed=setting.seed)
-    write_store(roots["long"], shape, active_count=0, inbox_files_count=files_count, progress=lambda _: None)
-    shutil.copytree(roots["long"], roots["compacted"])
+    write_store(made, shape, active_count=0, inbox_files_count=files_count, progress=lambda _: None)
+    for name in ("behind", "compacted"):
+        shutil.copytree(made, roots[name])
+    _compact_without(roots["behind"], files_count)
     with ExitStack() as stack:
         stores = {name: stack.enter_context(Store.open(root)) for name, root in roots.items()}
         stores["compacted"].compact()
@@ -160,7 +163,24 @@ def _measure_inbox(result: Result, setting: Setting, runs_count: int) -> None:
         turns = _take_turns({name: partial(store.search_runs, **QUERY) for name, store in stores.items()}, setting, 15)
     what = f"{files_count} inbox files not compacted, {runs_count:,} runs"
     result.add_turns(what, "s", turns)
-    result.add_ratio(what, turns, "long", "compacted", INBOX_BOUND)
+    for name in ("behind", "without an index"):
+        result.add_ratio(what, turns, name, "compacted", INBOX_BOUND)
+
+
+def _compact_without(root: Path, count: int) -> None:
+    """Make the index of a store as it was before its last runs, and their inbox files, came."""
+    from localtrack import Store
+
+    aside = root.parent / "aside"
+    inbox = root / "inbox"
+    later = [*sorted(root.glob("runs/*/*"), key=lambda path: path.name)[-count:], *inbox.iterdir()]
+    for path in later:
+        (aside / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(aside / path.relative_to(root))
+    with Store.open(root) as store:
+        store.compact()
+    for path in later:
+        (aside / path.relative_to(root)).rename(path)
 
 
 def _measure_active(result: Result, setting: Setting, runs_count: int) -> None:
@@ -177,12 +197,14 @@ def _measure_active(result: Result, setting: Setting, runs_count: int) -> None:
     with Store.open(root) as store:
         store.compact()
         store.search_runs(**QUERY)
+        step = 1_000
         for changed_count, bound in ((some_count, SOME_CHANGED_BOUND_S), (active_count, ALL_CHANGED_BOUND_S)):
             turns: Turns[float] = {"localtrack": {}}
             for number in range(setting.round_count(15)):
+                step += 1
                 for path in random.sample(logs, changed_count):
                     with open(path, "ab") as file:
-                        file.write(b"[0,%d,%d,%r]\n" % (1_000 + number, 1_000 + number, random.random()))
+                        file.write(b"[0,%d,%d,%r]\n" % (step, step, random.random()))
                 turns["localtrack"][number] = time_once(lambda: store.search_runs(**QUERY))
             what = f"{active_count:,} of {runs_count:,} runs going on, {changed_count:,} changed since"
             result.add_turns(what, "s", turns)

@@ -37,9 +37,17 @@ class MetricFold(NamedTuple):
 
     def add_point(self, value: float, step: int, timestamp_ms: int) -> MetricFold:
         """Return the fold with one point more."""
-        if step > self.last_step and self.min < value < self.max:  # as most often, and never of NaN
-            return MetricFold(self.count + 1, value, step, timestamp_ms, self.min, self.max)
-        return self.combine(MetricFold(1, value, step, timestamp_ms, value, value))
+        least, most = self.min, self.max
+        # As most often: no tie, which the sign of a zero or the time decides, and no NaN.
+        if step == self.last_step or not (least < value or value < least) or not (most < value or value < most):
+            return self.combine(MetricFold(1, value, step, timestamp_ms, value, value))
+        if value < least:
+            least = value
+        elif value > most:
+            most = value
+        if step > self.last_step:
+            return MetricFold(self.count + 1, value, step, timestamp_ms, least, most)
+        return MetricFold(self.count + 1, self.last_value, self.last_step, self.last_timestamp_ms, least, most)
 
     def combine(self, other: MetricFold) -> MetricFold:
         """Return the fold of both sets of points together; they may not share a point. Commutative and associative."""

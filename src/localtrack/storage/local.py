@@ -37,6 +37,7 @@ class FileMark(NamedTuple):
 _READ_BYTES: Final = 64 * 1024
 _FEW_BYTES: Final = 2 * 1024
 """Read first, since making room for more takes longer than reading it."""
+_pread: Final[Callable[[int, int, int], bytes] | None] = getattr(os, "pread", None)
 _READ_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -345,11 +346,12 @@ class LocalStorage:
 def _read_from(path: str, offset: int) -> bytes:
     fd = os.open(path, _READ_FLAGS)
     try:
+        if _pread is not None:
+            part: bytes = _pread(fd, _FEW_BYTES, offset)
+            if len(part) < _FEW_BYTES:
+                return part  # at the end: what comes later is for the next look
         os.lseek(fd, offset, os.SEEK_SET)
-        part = os.read(fd, _FEW_BYTES)
-        if len(part) < _FEW_BYTES:
-            return part  # at the end: what comes later is for the next look
-        parts = [part]
+        parts: list[bytes] = []
         while part := os.read(fd, _READ_BYTES):
             parts.append(part)
             if len(part) < _READ_BYTES:
