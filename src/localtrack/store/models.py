@@ -257,6 +257,7 @@ class Models:
         """Yield every logged model that can be read, by folder; what cannot is added to `findings`."""
         from localtrack.store.model_reading import read_model_folder
 
+        self._show_own_writes()
         edits = self._catalog.read()
         adopted: dict[str, ExperimentDocument] = {}
         for folder in list_folders(self._site.storage, MODELS):
@@ -300,9 +301,17 @@ class Models:
                 document = self._documents[folder] = _document_in(reading.state)
             yield document
 
+    def _show_own_writes(self) -> None:
+        """On an object store, where what was written waits to be sent: send it, so that reading finds it."""
+        if self._writers and not self._site.storage.can_append:
+            failures = self._site.sync()
+            if failures:
+                raise failures[0]
+
     def _look(self, model_id: str) -> ModelReading | None:
         from localtrack.store.model_reading import read_model_folder
 
+        self._show_own_writes()
         reading = read_model_folder(self._site.storage, model_folder(model_id))
         return None if reading is None or reading.is_removed(self._catalog.read()) else reading
 

@@ -189,3 +189,17 @@ def test_a_damaged_model_does_not_hide_the_others(store: Store) -> None:
         assert again.get_logged_model(good.model_id).name == "good"
         assert findings
         assert all(finding.key.startswith(log.parent.relative_to(store.uri).as_posix()) for finding in findings)
+
+
+def test_on_an_object_store_a_model_is_found_at_once_and_removed_for_good() -> None:
+    with Store.open("memory://logged-models/store") as store:
+        experiment_id = store.create_experiment("x")
+        made = store.create_logged_model(experiment_id, "net", params={"depth": "3"})
+        store.set_logged_model_tags(made.model_id, {"a": "1"})
+        assert store.finalize_logged_model(made.model_id, "READY").tags == {"a": "1"}
+        assert [model.status.value for model in store.search_logged_models([experiment_id])] == ["READY"]
+        store.delete_experiment(experiment_id)
+        assert store.remove_experiments([experiment_id]).count("model") == 1
+        assert store.list_logged_models(view_type=ViewType.ALL) == []
+        assert [experiment.name for experiment in store.list_experiments(ViewType.ALL)] == ["Default"]
+        assert store.check().findings == []
