@@ -130,6 +130,25 @@ def test_runs_that_are_gone_there_are_told_of_and_sent_anew_when_asked(tmp_path:
     assert compare_store(stand_in, store) == []
 
 
+def test_an_artifact_that_the_server_does_not_give_back_is_sent_over_it(tmp_path: Path) -> None:
+    """MLflow 3.6 and 3.11 do so where the name is not ASCII."""
+    stand_in = StandIn()
+
+    def back(request: Request) -> Answer:
+        is_read = request.method == "GET" and "/mlflow-artifacts/" in request.path
+        return Answer(500, b"Internal Server Error") if is_read else stand_in(request)
+
+    with Store.open(tmp_path / "store") as store:
+        with store.start_run("e", context=False) as run:
+            run.log_text("Grüße", "näme.txt")
+        assert push_over(Link(back), store).artifacts_sent == 1
+        shutil.rmtree(tmp_path / "store" / "sync")
+        stand_in.artifacts.update(dict.fromkeys(stand_in.artifacts, "Grüsze".encode()))
+        report = push_over(Link(back), store)
+        assert (report.is_complete, report.artifacts_sent) == (True, 1)
+        assert list(stand_in.artifacts.values()) == ["Grüße".encode()]
+
+
 def test_a_page_that_is_no_server_of_mlflow_ends_a_push_in_a_sentence(store: Store) -> None:
     for answer, words in (
         (Answer(200, b"<html>Sign in</html>", (("Content-Type", "text/html"),)), "is no JSON"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,8 @@ def test_what_a_server_can_have_arrives_and_the_rest_is_told(python: str, tmp_pa
         assert push(store, url, patience=PATIENT).requests_count <= (0 if limits.has_models else 2)
         shutil.rmtree(tmp_path / "store" / "sync")
         report = push(store, url, patience=PATIENT)
-        assert (report.is_complete, report.points_sent, report.artifacts_sent) == (True, 0, 0), report
+        unread_count = 0 if gives_all(url) else 1  # what it does not give is sent once more
+        assert (report.is_complete, report.points_sent, report.artifacts_sent) == (True, 0, unread_count), report
         add_to_store(store)
         equal |= {row.info.run_id for row in store.search_runs() if row.info.run_name == "later"}
         report = push(store, url, patience=PATIENT)
@@ -98,12 +101,24 @@ def test_what_a_server_can_have_arrives_and_the_rest_is_told(python: str, tmp_pa
         with Store.open(tmp_path / "pulled") as pulled:
             names = sorted({e.name for e in store.search_experiments()})
             report_of_pull = pulled.pull(url, experiment_names=names)
-            assert report_of_pull.is_complete, report_of_pull.findings
-            assert pulled.pull(url, experiment_names=names).changes_count == 0
+            assert report_of_pull.is_complete == gives_all(url), report_of_pull.findings
+            assert pulled.pull(url, experiment_names=names).runs_added == 0
             assert {row.info.run_id for row in pulled.search_runs(max_results=None)} == equal | {odd.run_id}
             for row in store.search_runs(max_results=None):
                 if row.info.run_id in equal:
                     assert points(pulled, row.info.run_id) == points(store, row.info.run_id)
+
+
+def gives_all(url: str) -> bool:
+    """Return whether a server gives a file whose name is not ASCII: those of MLflow 3.6 and 3.11 answer 500."""
+    path = f"{url}/api/2.0/mlflow-artifacts/artifacts/n%C3%A4me"
+    with urllib.request.urlopen(urllib.request.Request(path, b"x", method="PUT"), timeout=60):
+        pass
+    try:
+        with urllib.request.urlopen(path, timeout=60) as answer:
+            return bool(answer.read() == b"x")
+    except urllib.error.HTTPError as error:
+        return error.code != 500
 
 
 def points(store: Store, run_id: str) -> set[tuple[object, ...]]:

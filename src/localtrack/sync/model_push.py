@@ -147,7 +147,6 @@ def _push_artifacts(context: PushContext, reading: ModelReading, remote_id: str,
         known=context.ledger.state.models.get(reading.state.model_id, {}).get("artifacts", {}),
         open_place=lambda: open_place(tracking.http, uri, base_url=context.base_url),
         list_there=lambda: tracking.list_model_artifacts(remote_id),
-        persist=tracking.http.persist,
         require_going=context.require_going,
     )
     return outcome.known

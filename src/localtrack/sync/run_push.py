@@ -467,7 +467,6 @@ class RunPush:
             known=self.entry.done.get("artifacts", {}),
             open_place=lambda: open_place(tracking.http, self._artifact_uri, base_url=context.base_url),
             list_there=lambda: tracking.list_artifacts(self.remote_id),
-            persist=tracking.http.persist,
             require_going=context.require_going,
         )
 
