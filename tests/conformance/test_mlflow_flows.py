@@ -250,6 +250,17 @@ def test_a_store_on_an_object_store(folder: Path) -> None:
     assert mlflow.artifacts.load_text(f"runs:/{run_id}/d/a.txt") == "hello"
     assert [point.value for point in mlflow.MlflowClient().get_metric_history(run_id, "m")] == [1.0, 2.0]
     assert len(mlflow.search_runs(["0"], "metrics.m = 2 AND status = 'FINISHED'")) == 1
+    client = mlflow.MlflowClient()
+    model = client.create_logged_model("0", name="net", source_run_id=run_id)
+    client.log_model_params(model.model_id, {"depth": "3"})
+    client.finalize_logged_model(model.model_id, "READY")
+    (found,) = client.search_logged_models(["0"])
+    assert (found.model_id, found.status.value, found.params) == (model.model_id, "READY", {"depth": "3"})
+    client.delete_logged_model(model.model_id)
+    store = client._tracking_client.store
+    assert store._get_deleted_logged_models() == [model.model_id]
+    store._hard_delete_logged_model(model.model_id)
+    assert list(client.search_logged_models(["0"])) == store._get_deleted_logged_models() == []
     assert list(mlflow.MlflowClient().search_registered_models()) == []
     with pytest.raises(mlflow.MlflowException, match="no place for"):
         mlflow.MlflowClient().create_registered_model("x")
