@@ -45,7 +45,10 @@ def main(root: str, mode: str, *options: str) -> None:
     for step in range(attempt * STEPS_COUNT, (attempt + 1) * STEPS_COUNT):
         run.log_metric("loss", rank + step / 64, step=step)
     if "--fails-at-first" in options and attempt == 0:
+        Path(f"{flag}.{rank}").touch()
         if rank == int(options[-2]):
+            while len(list(flag.parent.glob(f"{flag.name}.*"))) < count:
+                time.sleep(0.01)
             flag.touch()
             os.abort()
         time.sleep(600)  # as in a collective call that nobody joins, until the launcher ends it
