@@ -399,7 +399,10 @@ def test_stores_are_merged_into_and_out_of_a_bucket(server: ObjectServer, url: s
         assert laptop.describe_run(run.run_id).findings == ()
 
 
-def test_many_processes_make_one_experiment_in_a_new_bucket(server: ObjectServer, url: str) -> None:
+def test_many_processes_make_one_experiment_in_a_new_bucket(
+    server: ObjectServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "READ_PATIENCE_S", 60)  # nothing fails here, but a busy machine is slow
     program = (
         "import sys\nfrom localtrack.api.store import Store\n"
         "sys.stdin.readline()\n"
