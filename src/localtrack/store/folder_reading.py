@@ -182,6 +182,10 @@ def read_steadily(storage: Storage, folder: str, make: Maker[Reading]) -> Readin
             reading = make(storage, folder, [])
             reading.forbid("", error)
             return reading
+        if folder.count("/") == 1:  # a day that could not be listed a moment ago, so that nobody knows what is in it
+            reading = make(storage, folder, [])
+            reading.forbid("", StorageError(f"The folder {storage.path(folder)} could not be listed at first."))
+            return reading
         try:
             reading = make(storage, folder, entries)
         except FileNotFoundError:

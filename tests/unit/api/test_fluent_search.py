@@ -34,8 +34,9 @@ def test_one_experiment_may_be_given_without_a_list(runs: list[str]) -> None:
     assert names(experiment_names="Default") == ["in Default"]
     with localtrack.Store.open("ltruns") as store:
         for given in ({"experiment_names": "a"}, {"experiment_ids": store.get_experiment_by_name("a").experiment_id}):
-            assert [row.info.run_name for row in store.search_runs(**given)] == runs
-            assert [row.info.run_name for page in store.iter_runs(**given) for row in page] == runs
+            found = [row.info.run_name for row in store.search_runs(**given, order_by=["metrics.m DESC"])]
+            assert found == runs
+            assert sorted(row.info.run_name for page in store.iter_runs(**given) for row in page) == sorted(runs)
         with pytest.raises(InvalidInputError, match="list of texts"):
             store.search_runs(experiment_ids=5)  # type: ignore[arg-type]
 

@@ -106,6 +106,7 @@ def test_runs_that_go_on_are_not_looked_at_while_the_kernel_tells_nothing(
             again.log_metric("loss", 9, step=9)
         assert losses() == [0, 0.25, 9, 3]
         folder = root / run_folder(runs[3].run_id)
+        writing.flush()  # what is owed to the disk would be written anew once its file is gone
         shutil.copytree(folder, tmp_path / "aside")
         shutil.rmtree(folder)
         assert losses() == [0, 0.25, 9]
