@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.crash.deeds import open_store
@@ -13,6 +14,8 @@ from tests.crash.forks import Forks
 
 from localtrack.api.store import Store
 from localtrack.errors import StorageError
+from localtrack.storage.base import Entry
+from localtrack.storage.local import LocalStorage
 from localtrack.store.background import sealer
 
 SMALL_BYTES = 1_000
@@ -160,3 +163,57 @@ def test_many_may_seal_at_once_while_the_run_goes_on(forks: Forks, fast_folder: 
     assert steps(store, run.run_id) == list(range(3_000))
     assert store.describe_run(run.run_id).findings == ()
     assert store.describe_run(run.run_id).row.metrics["m"].count == 3_000
+
+
+def test_a_listing_that_shows_neither_a_chunk_nor_its_segment_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "store"), SMALL_BYTES)
+    with store.start_run("e", context=False) as run:
+        for step in range(300):
+            run.log_metric("m", float(step), step)
+    store.flush()
+    folder = Path(store.storage.path(run._writer.folder))
+    (segment,) = names(folder, ".parquet")
+    real, left = LocalStorage.entries, [0]
+
+    def entries(self: LocalStorage, key: str) -> list[Entry]:
+        found = real(self, key)
+        if not key.endswith(run.run_id) or left[0] == 0:
+            return found
+        left[0] -= 1
+        return [entry for entry in found if entry.name != segment]
+
+    monkeypatch.setattr(LocalStorage, "entries", entries)
+    for blind_listings_count in (0, 1):
+        left[0] = blind_listings_count
+        with Store.open(store.root) as reading:
+            assert steps(reading, run.run_id) == list(range(300))
+            assert reading.describe_run(run.run_id).findings == ()
+
+
+def test_a_file_that_goes_while_its_folder_is_listed_has_it_listed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").write_text("content")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
+    real, listings = os.scandir, []
+
+    class Listing(list[Any]):
+        def __enter__(self) -> Listing:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    def scandir(path: str) -> Listing:
+        with real(path) as found:
+            listings.append(Listing(found))
+        if (tmp_path / "old").exists():
+            (tmp_path / "new").write_text("content")
+            (tmp_path / "old").unlink()
+        return listings[-1]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [entry.name for entry in LocalStorage(str(tmp_path)).entries("")] == ["new"]
+    assert len(listings) == 2

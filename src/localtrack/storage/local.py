@@ -35,6 +35,8 @@ class FileMark(NamedTuple):
 
 
 _READ_BYTES: Final = 64 * 1024
+_LISTINGS_COUNT: Final = 10
+"""How often a folder is listed out of which files go meanwhile; then it is taken as it is."""
 _FEW_BYTES: Final = 2 * 1024
 """Read first, since making room for more takes longer than reading it."""
 _pread: Final[Callable[[int, int, int], bytes] | None] = getattr(os, "pread", None)
@@ -95,22 +97,17 @@ class LocalStorage:
         return True
 
     def entries(self, key: str) -> list[Entry]:
-        """See `Storage.entries`."""
-        found: list[Entry] = []
-        with mapped_errors(f"Listing {show_path(self.path(key))}"):
-            try:
-                listing = os.scandir(self.path(key))
-            except (FileNotFoundError, NotADirectoryError):
-                return found
-            with listing:
-                for item in listing:
-                    try:
-                        stat = item.stat()
-                        is_folder = item.is_dir()
-                    except FileNotFoundError:
-                        continue  # removed since it was listed, or a link that leads nowhere
-                    size = 0 if is_folder else stat.st_size
-                    found.append(Entry(item.name, is_folder, size, stat.st_mtime_ns // 1_000_000))
+        """See `Storage.entries`.
+
+        A file that goes between the listing and the look at it may have gone because another one holds what it held,
+        which the listing does not know yet: then the folder is listed anew.
+        """
+        path = self.path(key)
+        with mapped_errors(f"Listing {show_path(path)}"):
+            for _ in range(_LISTINGS_COUNT):
+                found, is_whole = _list_entries(path)
+                if is_whole:
+                    break
         return found
 
     def names(self, key: str) -> list[str]:
@@ -341,6 +338,27 @@ class LocalStorage:
 
     def _reading(self, key: str) -> _Reading:
         return _Reading(self.path(key))
+
+
+def _list_entries(path: str) -> tuple[list[Entry], bool]:
+    """Return what lies in a folder, and whether all that was listed was still there when it was looked at."""
+    found: list[Entry] = []
+    is_whole = True
+    try:
+        listing = os.scandir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return found, is_whole
+    with listing:
+        for item in listing:
+            try:
+                stat = item.stat()
+                is_folder = item.is_dir()
+            except FileNotFoundError:
+                is_whole &= item.is_symlink()  # a link may lead nowhere
+                continue
+            size = 0 if is_folder else stat.st_size
+            found.append(Entry(item.name, is_folder, size, stat.st_mtime_ns // 1_000_000))
+    return found, is_whole
 
 
 def _read_from(path: str, offset: int) -> bytes:

@@ -40,12 +40,35 @@ class RunReading(FolderReading[RunLog, RunState]):
         super().__init__(storage, folder, entries)
 
     def _load(self, entries: list[Entry]) -> None:
+        for _ in range(_TRIES):
+            self._load_once(entries)
+            if not self._lacks_chunks():
+                return
+            # A listing that goes on while chunks are sealed may show neither them nor their segment. What a second one
+            # lacks as well is missing.
+            again = self.storage.entries(self.folder)
+            if {entry.name for entry in again} == {entry.name for entry in entries}:
+                return
+            entries = again
+
+    def _load_once(self, entries: list[Entry]) -> None:
         self.footers: dict[str, SegmentFooter] = {}
         """Of the segments that were looked at, by name."""
         self._sound_segments: dict[tuple[str, int], list[tuple[RunFile, SegmentInfo]]] = {}
         self.open_chunks: dict[str, Lines] = {}
         """By name what the lines of the chunks are that are not closed, once points were read."""
         super()._load(entries)
+
+    def _lacks_chunks(self) -> bool:
+        """Return whether there must be chunks of a writer that neither lie here nor are part of a segment."""
+        for writer, files in self.writers.items():
+            numbers = {n for file in files.segments for n in range(file.first, file.last + 1)} | files.chunks.keys()
+            log = self.logs.get(writer)
+            closed = log.lines.closed if log is not None else None
+            ended = closed.get("chunks") if closed is not None else None
+            if len(numbers) <= max(numbers, default=-1) or (type(ended) is int and len(numbers) < ended):
+                return True
+        return False
 
     @property
     def is_run(self) -> bool:
