@@ -180,7 +180,7 @@ class RunWriter(StateWriter):
                     if held := quota.thinner.held():
                         self._append_points(held)
                     quota.tell(self._points_count)
-                except BaseException:
+                except BaseException:  # whatever stopped it, also an interrupt: nothing held may be lost
                     self.quota = quota  # the next try writes all of it again, which changes nothing
                     raise
 
