@@ -58,7 +58,8 @@ def foreign_to_storage_error(error: Exception, what: str) -> StorageError | None
     if isinstance(error, EOFError):  # paramiko says so of a connection that ends
         return to_storage_error(ConnectionError("the connection has ended"), what)
     if type(error).__module__.partition(".")[0] not in _CLIENT_PACKAGES:
-        return None
+        # adlfs puts a plain RuntimeError around what Azure's client says.
+        return foreign_to_storage_error(error.__cause__, what) if isinstance(error.__cause__, Exception) else None
     reason = " ".join(str(error).split()) or type(error).__name__  # Azure's has several lines
     return StorageError(f"{what} failed: {reason.rstrip('.')}.", hint="What was logged before is safe.")
 
