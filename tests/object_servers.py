@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.concurrency.sshfs import SERVERS, server_path
 from tests.s3 import S3Server, environment
 
@@ -454,3 +456,15 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+@contextmanager
+def serving(kind: str) -> Iterator[ObjectServer]:
+    """Run a server for a block of tests, which are skipped, with the reason, where there is none of the kind."""
+    if reason := why_not(kind):
+        pytest.skip(reason)
+    server = start(kind)
+    try:
+        yield server
+    finally:
+        server.stop()

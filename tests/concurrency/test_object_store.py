@@ -22,7 +22,7 @@ from random import Random
 
 import fsspec.config
 import pytest
-from tests.object_servers import KINDS, ObjectServer, SftpServer, start, why_not
+from tests.object_servers import KINDS, ObjectServer, SftpServer, serving, why_not
 
 from localtrack.api.store import Store
 from localtrack.errors import StorageError
@@ -51,11 +51,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> Iterator[ObjectServer]:
-    if reason := why_not(request.param):
-        pytest.skip(reason)
-    server = start(request.param)
-    yield server
-    server.stop()
+    with serving(request.param) as server:
+        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from localtrack.errors import StorageError, SyncError
 from localtrack.sync.artifact_places import FilesPlace, LocalFile, open_place
 from localtrack.sync.http import Connection, Http
-from tests.object_servers import ObjectServer, start, why_not
+from tests.object_servers import ObjectServer, serving
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,11 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> Iterator[ObjectServer]:
-    if reason := why_not(request.param):
-        pytest.skip(reason)
-    server = start(request.param)
-    yield server
-    server.stop()
+    with serving(request.param) as server:
+        yield server
 
 
 @pytest.fixture
