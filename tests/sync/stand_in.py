@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -30,10 +31,18 @@ class StandIn:
     Args:
         appends_duplicates: Keep a point that is sent again once more, as MLflow's file store did.
         has_bulk_history: Offer the route that gives one metric of many runs.
+        make_id: Gives each run its id.
     """
 
-    def __init__(self, *, appends_duplicates: bool = False, has_bulk_history: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        appends_duplicates: bool = False,
+        has_bulk_history: bool = True,
+        make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
         self.appends_duplicates = appends_duplicates
+        self._make_id = make_id
         self.has_bulk_history = has_bulk_history
         self.experiments: dict[str, dict[str, Any]] = {
             "0": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active", "tags": {}}
@@ -147,7 +156,7 @@ class StandIn:
 
     def _runs_create(self, doc: dict[str, Any]) -> dict[str, Any]:
         self._experiment(doc["experiment_id"])
-        run_id = uuid.uuid4().hex
+        run_id = self._make_id()
         tags = {row["key"]: row["value"] for row in doc.get("tags", [])}
         tags.setdefault("mlflow.runName", doc.get("run_name", ""))
         self.runs[run_id] = {

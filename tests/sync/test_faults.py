@@ -191,7 +191,7 @@ def test_a_push_of_another_copy_at_each_request(
     other = Store.open(
         shutil.copytree(stores.folder / "first", tmp_path / "copy", ignore=shutil.ignore_patterns("sync"))
     )
-    step = 1 if request.config.getoption("--long") else 3
+    step = 1 if request.config.getoption("--long") else 6  # test_two_pushers.py has other orders of small stores
     for number in range(0, counts[0], step):
         for moment in ("before", "after"):
             stores.forget()

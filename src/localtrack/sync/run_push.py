@@ -112,6 +112,8 @@ class RunPush:
         positions = reading.positions
         self._has_points = any(points > self.entry.acked.get(w, 0) for w, (_, points) in positions.items())
         self._find_or_create(translation)
+        if self.remote is not None and self._claim is None and self._is_in_doubt(has_ended=translation.has_ended):
+            self.remote = self._read_claimed(self.remote_id, may_send=True) or self.remote
         params, tags = self._open_state(translation)
         self._links = self._ensure_models(reading)
         history = RunHistory(
@@ -187,10 +189,10 @@ class RunPush:
         self._note_remote()
         context.remote_ids[self.local.run_id] = self.remote_id
 
-    def _read_claimed(self, remote_id: str) -> Mapping[str, Any] | None:
-        """Return a run of the target, claimed if there are points to be sent."""
+    def _read_claimed(self, remote_id: str, *, may_send: bool = False) -> Mapping[str, Any] | None:
+        """Return a run of the target, claimed if there are points to be sent, or may be."""
         tracking = self.context.tracking
-        if not (self._has_points or self.is_exact):
+        if not (self._has_points or self.is_exact or may_send):
             return tracking.get_run(remote_id)
         try:
             claim = Claim(self.context, remote_id)
@@ -307,7 +309,13 @@ class RunPush:
             self.entry = RunEntry(remote_id=self.remote_id)
             yield from history.iter_rows({})
             return
-        if self._must_ask_all(has_ended=has_ended):
+        assert self.remote is not None
+        must_ask = self._must_ask_all(has_ended=has_ended)
+        if self._is_other_choice:
+            self._note_remote()  # from here on what was received before is no position any more
+        if self._is_other_choice or not remote_metrics(self.remote):
+            self.entry.acked, self.entry.sent = {}, {}
+        if must_ask:
             yield from self._ask_all(history, reading)
             return
         acked = dict(self.entry.acked)
@@ -320,25 +328,30 @@ class RunPush:
                 rows = rows._replace(points=missing + [point for point in rows.points if point.number >= limit])
             yield rows
 
+    @property
+    def _is_other_choice(self) -> bool:
+        """Whether what the target has received was thinned out in another way."""
+        return self.entry.remote_id is not None and self.entry.thin != self.context.options.thinning.fingerprint
+
+    def _is_in_doubt(self, *, has_ended: bool) -> bool:
+        """Return whether points may have to be sent although the ledger says that all have been received."""
+        assert self.remote is not None
+        is_emptied = bool(self.entry.acked) and not remote_metrics(self.remote)
+        return is_emptied or self._must_ask_all(has_ended=has_ended)
+
     def _must_ask_all(self, *, has_ended: bool) -> bool:
         """Return whether the target may have points that the ledger does not know of."""
         assert self.remote is not None
         there = remote_metrics(self.remote)
-        thin = self.context.options.thinning
-        is_other_choice = self.entry.remote_id is not None and self.entry.thin != thin.fingerprint
-        if is_other_choice:
-            self._note_remote()  # from here on what was received before is no position any more
-            self.entry.acked, self.entry.sent = {}, {}
         if self.is_exact:
             return True
         if not there:
-            self.entry.acked, self.entry.sent = {}, {}
             return False
-        if self.entry.remote_id is None or is_other_choice:
+        if self.entry.remote_id is None or self._is_other_choice:
             return True
         if digest_other_claims(self.remote, self.context.claim_key) != self.entry.done.get("claims", ""):
             return True  # another copy of the store has sent some since
-        if not thin.is_off and has_ended and self.entry.acked:
+        if not self.context.options.thinning.is_off and has_ended and self.entry.acked:
             return True  # the last, least and greatest points were not known to be that when they were passed
         if not self.entry.is_claimed:
             # Else somebody else has sent some.
