@@ -169,6 +169,7 @@ class _HttpGate(_Gated):
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         self._folder = tempfile.TemporaryDirectory()
+        self.folder = self._folder.name
         self._process = subprocess.Popen(
             self._command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._folder.name
         )
@@ -297,12 +298,14 @@ class SftpServer(_Gated):
     What is counted as PUT is the rename that puts a file in place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, password: str = "secret") -> None:
         super().__init__()
         import paramiko
 
+        self._password = password
         self._key = paramiko.ECDSAKey.generate()
         self._folder = tempfile.TemporaryDirectory()
+        self.folder = self._folder.name
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._transports: list[Any] = []
@@ -310,7 +313,7 @@ class SftpServer(_Gated):
         threading.Thread(target=self._accept, daemon=True).start()
 
     def environ(self) -> dict[str, str]:
-        return {"FSSPEC_SFTP_PASSWORD": "secret"}
+        return {"FSSPEC_SFTP_PASSWORD": self._password}
 
     def new_place(self) -> str:
         folder = Path(self._folder.name).resolve() / uuid.uuid4().hex[:12]
@@ -332,9 +335,11 @@ class SftpServer(_Gated):
     def _accept(self) -> None:
         import paramiko
 
+        right = ("user", self._password)
+
         class Anybody(paramiko.ServerInterface):
             def check_auth_password(self, username: str, password: str) -> int:
-                is_right = (username, password) == ("user", "secret")
+                is_right = (username, password) == right
                 return paramiko.AUTH_SUCCESSFUL if is_right else paramiko.AUTH_FAILED  # type: ignore[no-any-return]
 
             def check_channel_request(self, kind: str, chanid: int) -> int:

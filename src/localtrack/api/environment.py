@@ -106,6 +106,7 @@ class Setting(NamedTuple):
     source: str
     """The name that is set; empty where neither is."""
     value: str
+    """As it may be shown: without a password in a URL."""
     counts: bool
     """False where something is set that localtrack leaves aside."""
 
@@ -382,9 +383,11 @@ def git_environment() -> dict[str, str]:
 
 
 def _setting(variable: Variable) -> Setting:
+    from localtrack.redaction import mask_url
+
     own = _get(variable.name)
     if own is not None:
-        return Setting(variable, variable.name, own, True)
+        return Setting(variable, variable.name, mask_url(own), True)
     foreign = _get(variable.twin) if variable.twin else None
     if foreign is None:
         return Setting(variable, "", "", False)
@@ -394,7 +397,7 @@ def _setting(variable: Variable) -> Setting:
         counts = not (_get("LOCALTRACK_EXPERIMENT_NAME") or _get("LOCALTRACK_EXPERIMENT_ID"))
     else:
         counts = True
-    return Setting(variable, variable.twin, foreign, counts)
+    return Setting(variable, variable.twin, mask_url(foreign), counts)
 
 
 def _get(name: str) -> str | None:

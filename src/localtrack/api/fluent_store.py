@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from localtrack.api import environment
 from localtrack.api.location import format_store_uri, is_store_folder, is_url, parse_store_uri, resolve_store_path
+from localtrack.storage.credentials import with_password
 
 if TYPE_CHECKING:
     from localtrack.api.store import Store
@@ -34,12 +35,12 @@ def set_tracking_uri(uri: str | os.PathLike[str] | None) -> None:
     """
     global _chosen, _found
     chosen = parse_store_uri(uri) if uri else None
-    environment.hand_down_store(None if chosen is None else format_store_uri(chosen))
+    environment.hand_down_store(None if chosen is None else with_password(format_store_uri(chosen)))
     _chosen, _found = chosen, None
 
 
 def get_tracking_uri() -> str:
-    """Return the URI of the store: `file:///…`, or an fsspec URL. It need not be there yet."""
+    """Return the URI of the store: `file:///…`, or an fsspec URL, without a password. It need not be there yet."""
     return format_store_uri(_active_path())
 
 

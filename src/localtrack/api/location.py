@@ -8,7 +8,7 @@ from typing import Final
 
 from localtrack.api import environment
 from localtrack.errors import ErrorCode, InvalidInputError
-from localtrack.storage.opening import open_storage
+from localtrack.storage.opening import parse_location
 
 DEFAULT_FOLDER: Final = "ltruns"
 """Name of the store that is made in the current folder when nothing names another one."""
@@ -24,7 +24,7 @@ def resolve_store_path(explicit: str | os.PathLike[str] | None = None) -> str:
             upward from the current folder, else `ltruns` in it, whether or not it is there.
 
     Returns:
-        An absolute path, or an fsspec URL.
+        An absolute path, or an fsspec URL without a password.
 
     Raises:
         InvalidInputError: What is named can be no store.
@@ -85,7 +85,7 @@ def parse_store_uri(uri: str | os.PathLike[str]) -> str:
             code=ErrorCode.INVALID_SETTING,
             hint=f"A folder of that name is written './{text}'.",
         )
-    return open_storage(text).uri
+    return parse_location(text)
 
 
 def format_store_uri(path: str) -> str:

@@ -22,6 +22,7 @@ from localtrack.format.names import (
     validate_value,
 )
 from localtrack.format.scalars import to_step, to_timestamp_ms, to_value
+from localtrack.storage.credentials import with_password
 from localtrack.store.run_writer import RunWriter
 from localtrack.types import Metric, Param, RunData, RunInfo, RunStatus, RunTag
 
@@ -342,13 +343,18 @@ class ActiveRun(RunLinks):
 
         Args:
             metric_prefix: Put in front of the keys of metrics there, as `worker3/`.
+
+        Returns:
+            The variables. A password that stood in the URL of the store is in them: do not print them.
         """
-        return environment.hand_over(self._store.uri, self.run_id, metric_prefix)
+        self._show_to_others()
+        return environment.hand_over(with_password(self._store.uri), self.run_id, metric_prefix)
 
     def __reduce__(self) -> tuple[Any, ...]:
         from localtrack.api.rank_runs import join_run
 
-        return join_run, (self._store.uri, self.run_id, getattr(self, "prefix", ""), self._store.options)
+        self._show_to_others()
+        return join_run, (with_password(self._store.uri), self.run_id, getattr(self, "prefix", ""), self._store.options)
 
     def __enter__(self) -> ActiveRun:
         return self
@@ -360,6 +366,11 @@ class ActiveRun(RunLinks):
             self.end("FINISHED" if kind is None else "FAILED")
 
     # -- behind the calls
+
+    def _show_to_others(self) -> None:
+        """Have the run be there for a process that joins it; in a place without append it waits to be sent."""
+        if not self._store.storage.can_append and not self._writer.is_closed:
+            self.flush()
 
     def _do(self, call: Callable[[], object]) -> None:
         try:

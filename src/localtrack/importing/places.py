@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from localtrack.errors import LocaltrackError
 from localtrack.importing.report import Findings
+from localtrack.redaction import mask_url
 from localtrack.storage import localpaths
 from localtrack.storage.base import Storage
 from localtrack.storage.opening import open_storage
@@ -88,7 +89,7 @@ class ArtifactPlaces:
         if is_needed and locations:
             findings.note("artifacts", f"none are found at {_shown(locations[-1])}, where they should be")
         elif not is_there and locations:
-            self.missing.append(locations[-1])
+            self.missing.append(mask_url(locations[-1]))
 
     def _local_folders(self, location: str) -> list[str]:
         """Return the paths at which a location may be found on this machine, the likeliest first."""
@@ -148,4 +149,5 @@ def _scheme_of(location: str) -> str:
 
 
 def _shown(location: str) -> str:
+    location = mask_url(location)
     return location if len(location) <= 200 else f"{location[:199]}…"

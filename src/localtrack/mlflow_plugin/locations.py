@@ -14,6 +14,7 @@ from typing import Final
 
 from localtrack.format.layout import ARTIFACTS, MODELS, RUNS, model_folder, run_folder
 from localtrack.mlflow_plugin import host
+from localtrack.redaction import mask_url
 from localtrack.storage.base import Storage
 
 LOCATION_TAG: Final = "localtrack.artifactLocation"
@@ -96,7 +97,7 @@ class Locations:
 
 def _direct_root(storage: Storage, store_uri: str) -> str:
     if not storage.is_local:
-        return store_uri.rstrip("/")
+        return mask_url(store_uri.rstrip("/"))  # shown as the place of every artifact
     path = storage.path("").rstrip("/")
     # MLflow takes `%41` in a plain path for an `A`, and what follows a `#` or `?` for another part of a URI.
     return path if _PLAIN.fullmatch(path) else PurePosixPath(path).as_uri()

@@ -12,6 +12,8 @@ import types
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, MissingPackageError, StorageError
+from localtrack.redaction import mask_url
+from localtrack.storage.credentials import says_secret, with_password
 from localtrack.storage.failures import foreign_to_storage_error
 
 CONNECT_PATIENCE_S: Final = 5
@@ -41,7 +43,7 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the path in it.
 
     Args:
-        url: As fsspec has it.
+        url: As fsspec has it; without its password if `keep_password` has it.
         wanted: Options of the file system besides.
 
     Raises:
@@ -51,6 +53,7 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     import fsspec
     import fsspec.config
 
+    shown, url = mask_url(url), with_password(url)
     protocol = url.partition("://")[0].lower()
     configured = fsspec.config.conf.get(protocol, {})
     is_patience_ours = not any(name in configured for name in _PATIENCE_OPTIONS)
@@ -63,20 +66,29 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     except ImportError as error:
         package, extra = _PACKAGES.get(protocol, ("", ""))
         if package:
-            raise MissingPackageError.of(url, package, extra=extra) from error
-        raise MissingPackageError(f"{url} needs another package: {error}.", hint="Install it with pip.") from error
-    except ValueError as error:
-        raise StorageError(
-            f"{url} cannot be opened: {error}.", code=ErrorCode.UNSUPPORTED, hint="Check the protocol."
-        ) from error
+            raise MissingPackageError.of(shown, package, extra=extra) from error
+        raise MissingPackageError(f"{shown} needs another package: {error}.", hint="Install it with pip.") from error
     except Exception as error:  # each package has errors of its own; what is none of theirs passes
-        mapped = foreign_to_storage_error(error, f"Connecting to {url}")
+        # A TypeError: an argument of the file system that has to stand in the URL does not.
+        mapped = _refused_url(shown, error) if isinstance(error, ValueError | TypeError) else None
+        mapped = mapped or foreign_to_storage_error(error, f"Connecting to {shown}")
         if mapped is None:
             raise
+        if says_secret(str(error), url):
+            raise StorageError(f"Connecting to {shown} failed: {type(error).__name__}.", code=mapped.code) from None
         raise mapped from error
     if is_patience_ours:
         _limit_tries(fs, protocol)
     return fs, root
+
+
+def _refused_url(shown: str, error: Exception) -> StorageError:
+    reason = " ".join(str(error).split()).rstrip(".!")
+    return StorageError(
+        f"{shown} cannot be opened: {reason}.",
+        code=ErrorCode.UNSUPPORTED,
+        hint="Check the URL, and what the environment says about signing in.",
+    )
 
 
 def _patience(protocol: str) -> dict[str, Any]:
@@ -111,6 +123,7 @@ def _limit_tries(fs: Any, protocol: str) -> None:
             fs._request = types.MethodType(retry_request(retries=TRIES)(plain), fs)
     elif protocol in ("abfs", "abfss", "az"):
         _be_silent("azure.storage")
+        _be_silent("azure.identity")
         for policy in fs.service_client._pipeline._impl_policies:
             if hasattr(policy, "initial_backoff"):
                 policy.total_retries = TRIES - 1

@@ -19,6 +19,7 @@ from localtrack.errors import LocaltrackError, StorageError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Appender, Storage
 from localtrack.storage.capabilities import Capabilities
+from localtrack.storage.credentials import with_password
 from localtrack.storage.doctor_peer import LINE, appended, replaced
 from localtrack.storage.mounts import Mount, find_mount
 
@@ -125,10 +126,13 @@ class Peer:
 
 @contextmanager
 def _peer(storage: Storage) -> Iterator[Peer]:
-    command = [sys.executable, "-m", "localtrack.storage.doctor_peer", storage.uri]
+    command = [sys.executable, "-m", "localtrack.storage.doctor_peer"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Peer(process)
+            peer = Peer(process)
+            # Not as an argument, which everybody on the machine could read: there may be a password in it.
+            peer.tell(place=with_password(storage.uri))
+            yield peer
         finally:
             assert process.stdin is not None
             with contextlib.suppress(OSError):

@@ -103,4 +103,4 @@ def _try_lock(path: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(open_storage(sys.argv[1]))
+    serve(open_storage(json.loads(sys.stdin.readline())["place"]))

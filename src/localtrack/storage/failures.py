@@ -21,7 +21,7 @@ def to_storage_error(error: OSError, what: str) -> StorageError:
         error: What was raised.
         what: What could not be done, as the start of a sentence: "Writing runs/…".
     """
-    reason = error.strerror or str(error) or type(error).__name__
+    reason = _in_one_line(error.strerror or str(error) or type(error).__name__)
     mapped: StorageError
     if error.errno in _FULL:
         mapped = StorageFullError(
@@ -37,6 +37,7 @@ def to_storage_error(error: OSError, what: str) -> StorageError:
     return mapped
 
 
+_REASON_CHARS: Final = 400
 _CLIENT_PACKAGES: Final = frozenset(
     [
         *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "paramiko", "asyncssh"),
@@ -60,8 +61,14 @@ def foreign_to_storage_error(error: Exception, what: str) -> StorageError | None
     if type(error).__module__.partition(".")[0] not in _CLIENT_PACKAGES:
         # adlfs puts a plain RuntimeError around what Azure's client says.
         return foreign_to_storage_error(error.__cause__, what) if isinstance(error.__cause__, Exception) else None
-    reason = " ".join(str(error).split()) or type(error).__name__  # Azure's has several lines
-    return StorageError(f"{what} failed: {reason.rstrip('.')}.", hint="What was logged before is safe.")
+    reason = _in_one_line(str(error) or type(error).__name__).rstrip(".")
+    return StorageError(f"{what} failed: {reason}.", hint="What was logged before is safe.")
+
+
+def _in_one_line(reason: str) -> str:
+    """Return a sentence; some packages tell all that they have tried, in a hundred lines."""
+    text = " ".join(reason.split())
+    return text if len(text) <= _REASON_CHARS else f"{text[:_REASON_CHARS]}…"
 
 
 @contextmanager

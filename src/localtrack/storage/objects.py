@@ -17,6 +17,7 @@ from localtrack.errors import LocaltrackError, StorageError
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import of_protocol
 from localtrack.storage.clients import connect
+from localtrack.storage.credentials import keep_password
 from localtrack.storage.failures import foreign_to_storage_error
 from localtrack.storage.local import LocalStorage
 from localtrack.storage.mappedfile import MappedFile
@@ -71,8 +72,9 @@ class ObjectStorage:
             LocaltrackError: The package for its protocol is not installed.
             StorageError: fsspec does not know the protocol, or it refuses the URL.
         """
-        fs, root = connect(url)
-        return cls(fs, root, url)
+        shown = keep_password(url)
+        fs, root = connect(shown)
+        return cls(fs, root, shown)
 
     def path(self, key: str) -> str:
         """See `Storage.path`."""

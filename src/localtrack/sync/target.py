@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.redaction import mask_url
 from localtrack.sync.environment import TrackingCredentials, tracking_credentials
 from localtrack.sync.http import Connection, Http, require_httpx
 from localtrack.sync.limits import MLFLOW, Limits, limits_of_mlflow
@@ -85,7 +86,7 @@ def resolve_target(uri: str) -> Target:
 
         return resolve_databricks(uri)
     raise InvalidInputError(
-        f"{uri!r} is no URI of a server.", hint="Give http(s)://…, databricks or databricks://profile."
+        f"{mask_url(uri)!r} is no URI of a server.", hint="Give http(s)://…, databricks or databricks://profile."
     )
 
 

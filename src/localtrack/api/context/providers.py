@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from localtrack.api import environment
 from localtrack.api.context import repository
-from localtrack.api.context.redaction import redact_command
+from localtrack.redaction import redact_command
 
 MAX_VALUE_LENGTH: Final = 8000
 """Characters; what a tag may hold."""

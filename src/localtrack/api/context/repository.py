@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
-from localtrack.api.context.redaction import without_credentials
+from localtrack.redaction import without_credentials
 
 # HEAD, `.git` files and loose refs are a line; a config of this size is no config.
 _MAX_LINE_FILE_BYTES: Final = 4096

@@ -1,4 +1,4 @@
-"""What must not be written into a tag: passwords in URLs and on command lines. Pure.
+"""What must not be shown or written down: passwords in URLs and on command lines. Pure.
 
 A store is copied, shared and pushed to servers, and a tag is never taken back from all of these. So in doubt a value is
 left out: it costs a line in a command, not a key that has to be revoked. What looks like no secret at all (`train.py
@@ -55,6 +55,16 @@ def without_credentials(url: str) -> str | None:
     # scp-like, "git@host:path": the user is needed to reach it, a password there would be one by mistake.
     user, at, host = url.partition("@")
     return host if at and ":" in user and "/" not in user and "\\" not in user else url
+
+
+def mask_url(url: str) -> str:
+    """Return a URL as it may be shown, and still tells one place from another: without password and keys.
+
+    The user stays, since it is part of where things are.
+    """
+    # There may be several, as in "a::b://y".
+    first, *rest = url.split("://")
+    return "://".join([first, *(_redact_query(_without_password(part)) for part in rest)])
 
 
 def is_secret_name(name: str) -> bool:
@@ -146,6 +156,19 @@ def _without_user(rest: str) -> str:
         return rest
     # "user:pass/word@host": no port follows the colon, so it is a password with a slash in it; the last @ ends it.
     return path.rpartition("@")[2] if "@" in path else REDACTED + path
+
+
+def _without_password(rest: str) -> str:
+    """Cut the password out of what follows `://`."""
+    end = next((i for i, c in enumerate(rest) if c in "/?#"), len(rest))
+    authority, path = rest[:end], rest[end:]
+    user, at, host = authority.rpartition("@")
+    if not at:
+        if _is_host(authority):
+            return rest
+        user, host, path = authority, path.rpartition("@")[2] if "@" in path else REDACTED + path, ""
+    name = user.partition(":")[0]
+    return f"{name}@{host}{path}" if name else host + path
 
 
 def _is_host(authority: str) -> bool:

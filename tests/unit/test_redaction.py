@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localtrack.api.context.redaction import is_secret_name, redact_command, without_credentials
+from localtrack.redaction import is_secret_name, mask_url, redact_command, without_credentials
 
 PYTHON = ["python", "train.py"]
 
@@ -123,3 +123,24 @@ def test_names_of_secrets() -> None:
     assert is_secret_name("MY_SERVICE_TOKEN")
     assert not is_secret_name("")
     assert not is_secret_name("--")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sftp://ada:S3CR3T@host:22/a/b", "sftp://ada@host:22/a/b"),
+        ("sftp://:S3CR3T@host/a", "sftp://host/a"),
+        ("smb://group;ada:S3@CR3T@host/share", "smb://group;ada@host/share"),
+        ("sftp://ada:S3/CR3T@host/a", "sftp://ada@host/a"),
+        ("sftp://ada:S3CR3T", "sftp://ada@***"),
+        ("a::sftp://ada:S3CR3T@host/a", "a::sftp://ada@host/a"),
+        ("https://host/a?x=1&sig=S3CR3T", "https://host/a?x=1&sig=***"),
+        ("s3://bucket/a", "s3://bucket/a"),
+        ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
+        ("sftp://[::1]:22/a", "sftp://[::1]:22/a"),
+        ("/a:b@c/d", "/a:b@c/d"),
+        ("C:/a", "C:/a"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert mask_url(url) == shown

@@ -1,0 +1,134 @@
+"""A password that stands in the URL of a store is used, and found nowhere: no output, log, error, file or tag has it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.object_servers import SftpServer, why_not
+
+import localtrack
+from localtrack import Store
+from localtrack.cli import app
+from localtrack.errors import StorageError
+from localtrack.storage.doctor import diagnose
+from localtrack.storage.opening import open_storage
+
+PASSWORD = "hunter2-S3CR3T"
+
+
+@pytest.fixture
+def server() -> Iterator[SftpServer]:
+    if reason := why_not("sftp"):
+        pytest.skip(reason)
+    running = SftpServer(PASSWORD)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def url(server: SftpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The place of a store, password included; where else anything may be written is in a folder of the test's."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return server.new_place().replace("user@", f"user:{PASSWORD}@")
+
+
+def test_no_output_and_no_file_has_it(
+    server: SftpServer, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    caplog.set_level(logging.DEBUG, "localtrack")
+    with Store.open(url) as store:
+        said += [repr(store), store.uri, store.root, store.storage.path("runs")]
+        with store.start_run("e") as run:
+            run.log_metric("loss", 1.0)
+            run.log_text("x", "a.txt")
+            joined = subprocess.run(
+                [sys.executable, "-c", "import localtrack as l\nwith l.start_run(): l.log_metric('other', 2.0)"],
+                env={**os.environ, **run.hand_over()},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert joined.returncode == 0, joined.stderr
+            pickle.loads(pickle.dumps(run)).log_metric("pickled", 3.0)
+            store.flush()
+            assert set(store.get_run(run.run_id).data.metrics) == {"loss", "other", "pickled"}
+        said += [str(store.describe_run(run.run_id)), str(store.check()), str(store.search_runs())]
+        with pytest.raises(localtrack.LocaltrackError) as caught:
+            store.get_run("0" * 32)
+        said.append(str(caught.value))
+        server.fault = lambda kind, path: "500" if kind == "PUT" else None
+        with store.start_run("e") as run:
+            run.log_metric("loss", 2.0)  # waits in a spool
+        server.be_well()
+    commands = [
+        *(["doctor"], ["runs"], ["show", run.run_id], ["check"], ["experiments"], ["quota"], ["env"], ["pack"]),
+        *(
+            ["show", "ffff"],
+            ["history", "ffff"],
+            ["gc"],
+            ["drain", "--list"],
+            ["drain"],
+            ["unlock"],
+            ["seal"],
+            ["init"],
+        ),
+    ]
+    monkeypatch.setenv("LOCALTRACK_TRACKING_URI", url)
+    for command in commands:
+        for more in ([], ["--json"]):
+            said.append(CliRunner().invoke(app, [*command, *more]).output)
+    said.append(CliRunner().invoke(app, ["merge", str(tmp_path / "local"), url, "--create"]).output)
+    assert sum(map(bool, said)) > 25
+    localtrack.set_tracking_uri(url)
+    try:
+        said.append(localtrack.get_tracking_uri())
+    finally:
+        localtrack.set_tracking_uri(None)
+    assert [text for text in [*said, caplog.text] if PASSWORD in text] == []
+    assert "user@127.0.0.1" in caplog.text
+    places = [tmp_path, Path(server.folder)]
+    found = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert len(found) > 10
+    assert [path for path in found if PASSWORD.encode() in path.read_bytes()] == []
+    assert [path for place in places for path in place.rglob("*") if PASSWORD in path.name] == []
+
+
+def test_mlflow_shows_it_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    from localtrack.mlflow_plugin.opened import open_store
+    from localtrack.mlflow_plugin.tracking_store import LocaltrackStore
+
+    tracking = LocaltrackStore(f"localtrack+{url}")
+    try:
+        experiment = tracking.get_experiment(tracking.create_experiment("e"))
+        run = tracking.create_run(experiment.experiment_id, "u", 1, [], "name")
+        model = tracking.create_logged_model(experiment.experiment_id, "m", run.info.run_id)
+        shown = [repr(tracking), tracking.artifact_root_uri, experiment.artifact_location, run.info.artifact_uri]
+        shown += [model.artifact_location, str(run.to_dictionary()), str(experiment.__dict__)]
+        assert [text for text in shown if PASSWORD in text] == []
+        assert run.info.artifact_uri.startswith("localtrack+sftp://user@127.0.0.1:")
+    finally:
+        opened = open_store(f"localtrack+{url}")
+        opened.writers.close()
+        opened.store.close()
+
+
+def test_a_wrong_one_is_not_shown_either(url: str) -> None:
+    wrong = url.replace(PASSWORD, "S3CR3T-wrong")
+    with pytest.raises(StorageError, match="Authentication failed") as caught:
+        Store.open(wrong)
+    assert "S3CR3T" not in str(caught.value)
+    assert diagnose(open_storage(url)).is_safe  # and the right one counts from then on
