@@ -1,4 +1,4 @@
-"""A password that stands in the URL of a store is used, and found nowhere: no output, log, error, file or tag has it."""
+"""A password in the URL of a store is used, and found nowhere: no output, log, error, file or tag has it."""
 
 from __future__ import annotations
 

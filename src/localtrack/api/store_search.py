@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from localtrack import reporting
 from localtrack.api import environment
 from localtrack.api.pages import RunPage
 from localtrack.api.store_experiments import ExperimentCalls, listed
-from localtrack.errors import ErrorCode, StateError
+from localtrack.errors import ErrorCode, StateError, StorageError
 from localtrack.format.layout import INBOX
 from localtrack.storage.once import once
 from localtrack.store.catalog import Catalog
@@ -171,7 +172,12 @@ class SearchCalls(ExperimentCalls):
         self._catalog.adopt(self._models.documents())
 
     def _compact_if_worthwhile(self) -> None:
-        if len(self.storage.names(INBOX)) >= COMPACT_FROM:
+        try:
+            notices_count = len(self.storage.names(INBOX))
+        except StorageError as error:  # it is away at the end of a process that has done its work
+            reporting.debug("the search index of %s was not looked at: %s", self.storage.uri, error)
+            return
+        if notices_count >= COMPACT_FROM:
             self._index.compact_if_free()
 
     def leave(self) -> None:

@@ -118,11 +118,13 @@ MEDIA: Final[dict[str, Capabilities]] = {
         _objects("abfs", can_put_if_absent=True),
         _objects("memory", can_put_if_absent=True, is_shared=False),
         _objects("sftp", can_put_if_absent=True, can_rename=True, has_folders=True),
+        _objects("smb server", can_put_if_absent=True, can_rename=True, has_folders=True),
         _objects("other", can_put_if_absent=False),
         _objects("other files", can_put_if_absent=False, has_folders=True),
     )
 }
-"""By kind. `sftp` could append, but two sessions of one server may see different ends of a file that is written to."""
+"""By kind. `smb` is a mount, `smb server` what a URL names. `sftp` could append, but two sessions of one server may see
+different ends of a file that is written to; so may those of an SMB server that grants leases."""
 
 _BY_TYPE: Final[dict[str, str]] = {
     **dict.fromkeys(("nfs", "nfs4"), "nfs"),
@@ -162,7 +164,8 @@ _BY_PROTOCOL: Final[dict[str, str]] = {
     **dict.fromkeys(("abfs", "abfss", "az", "adl"), "abfs"),
     "memory": "memory",
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
-    **dict.fromkeys(("smb", "hdfs", "webhdfs", "ftp", "local", "file"), "other files"),
+    "smb": "smb server",
+    **dict.fromkeys(("hdfs", "webhdfs", "ftp", "local", "file"), "other files"),
 }
 
 

@@ -26,6 +26,7 @@ _PACKAGES: Final = {
     **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
     **dict.fromkeys(("abfs", "abfss", "az", "adl"), ("adlfs", "azure")),
     **dict.fromkeys(("sftp", "ssh"), ("paramiko", "sftp")),
+    "smb": ("smbprotocol", "smb"),
 }
 """By protocol: what reaches it, and the extra that brings it."""
 
@@ -60,6 +61,8 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     try:
         if protocol in ("sftp", "ssh"):
             return _connect_sftp(url)
+        if protocol == "smb":
+            return _connect_smb(url)
         options = _patience(protocol) if is_patience_ours else {}
         # A cached one could be that of the parent before a fork.
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options, **wanted)
@@ -136,6 +139,16 @@ def _connect_sftp(url: str) -> tuple[Any, str]:
     _be_silent("paramiko")
     fs = SftpFiles(**SftpFiles._get_kwargs_from_urls(url))
     return fs, fs._strip_protocol(url)
+
+
+def _connect_smb(url: str) -> tuple[Any, str]:
+    from localtrack.storage.smb import SmbFiles
+
+    path: str = SmbFiles._strip_protocol(url)
+    if not path.strip("/"):
+        raise ValueError("it names no share")
+    _be_silent("smbprotocol")
+    return SmbFiles(**SmbFiles._get_kwargs_from_urls(url)), path
 
 
 def _be_silent(name: str) -> None:

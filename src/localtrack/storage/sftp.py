@@ -7,17 +7,14 @@ once its connection is gone. The protocol itself has what a store needs: `rename
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import RLock
 from typing import Any, BinaryIO, Final, TypeVar
 
 import paramiko
 from fsspec.implementations.sftp import SFTPFileSystem
-from fsspec.spec import AbstractBufferedFile
 
-from localtrack.format.layout import TEMPORARY_PREFIX
+from localtrack.storage.whole_files import WholeFiles
 
 T = TypeVar("T")
 
@@ -27,17 +24,14 @@ _PREFETCH_BYTES: Final = 64 * 1024
 """From so much on, a file is asked for in many requests at once."""
 
 
-class SftpFiles(SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
+class SftpFiles(WholeFiles, SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """What `ObjectStorage` asks of a file system.
 
     Concurrency: any thread; paramiko's client is for one at a time, so they take turns.
     """
 
-    cachable = False
-
     def __init__(self, host: str, **ssh_kwargs: Any) -> None:
         self._turn = RLock()
-        self._folders: set[str] = set()
         for name in ("timeout", "banner_timeout", "auth_timeout", "channel_timeout"):
             ssh_kwargs.setdefault(name, PATIENCE_S)
         super().__init__(host, **ssh_kwargs)
@@ -74,56 +68,26 @@ class SftpFiles(SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
 
         return self._try(get)
 
-    def cat(self, path: Sequence[str], *, on_error: str = "raise", **_: Any) -> dict[str, bytes | Exception]:  # type: ignore[override, unused-ignore]
-        """Return the bytes of many files; with `on_error="return"` what went wrong in their place."""
-        found: dict[str, bytes | Exception] = {}
-        for one in path:
-            try:
-                found[one] = self.cat_file(one)
-            except OSError as error:
-                if on_error != "return":
-                    raise
-                found[one] = error
-        return found
-
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-        """Put a whole file in place; with `mode="create"` only if there is none.
-
-        Raises:
-            FileExistsError: There is one.
-        """
-        self.put_stream(path, io.BytesIO(value), mode=mode)
-
-    def put_stream(self, path: str, file: BinaryIO, *, mode: str = "overwrite") -> None:
-        """As `pipe_file`, from the beginning of a file."""
-        path = self._strip_protocol(path)
-        folder = path.rpartition("/")[0]
-        temporary = f"{folder}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
-
+    def _put(self, path: str, temporary: str, file: BinaryIO, *, is_new: bool) -> None:
         def put(ftp: paramiko.SFTPClient) -> None:
             file.seek(0)
             try:
                 ftp.putfo(file, temporary)  # compares the size when all is sent
-                if mode == "create":
+                if is_new:
                     ftp.rename(temporary, path)
                 else:
                     _replace(ftp, temporary, path)
             except OSError:
                 if ftp.get_channel().closed:
                     raise
-                is_there = mode == "create" and _exists(ftp, path)
+                is_there = is_new and _exists(ftp, path)
                 if _exists(ftp, temporary):
                     ftp.remove(temporary)
                 if is_there:
                     raise FileExistsError(path) from None
                 raise
 
-        try:
-            self._try(put)
-        except FileNotFoundError:  # the folder has been removed since it was made
-            self._folders.clear()
-            self.makedirs(folder, exist_ok=True)
-            self._try(put)
+        self._try(put)
 
     def rm_file(self, path: str) -> None:
         """Remove a file."""
@@ -136,38 +100,11 @@ class SftpFiles(SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
         self._folders.discard(path)
         self._try(lambda ftp: ftp.rmdir(path))
 
-    def makedirs(self, path: str, exist_ok: bool = False, mode: int = 0o777) -> None:
-        """Make a folder and those above it; others may do so at the same moment."""
-        path = self._strip_protocol(path).rstrip("/")
-        if not path or path in self._folders:
-            return
+    def _make_folder(self, path: str, mode: int) -> None:
+        self._try(lambda ftp: ftp.mkdir(path, mode))
 
-        def make(ftp: paramiko.SFTPClient) -> None:
-            try:
-                ftp.mkdir(path, mode)
-            except FileNotFoundError:
-                self.makedirs(path.rpartition("/")[0], exist_ok=True, mode=mode)
-                self._make_if_missing(ftp, path, mode)
-            except OSError:
-                if not exist_ok or not _exists(ftp, path):
-                    raise
-
-        self._try(make)
-        self._folders.add(path)
-
-    @staticmethod
-    def _make_if_missing(ftp: paramiko.SFTPClient, path: str, mode: int) -> None:
-        try:
-            ftp.mkdir(path, mode)
-        except OSError:
-            if not _exists(ftp, path):
-                raise
-
-    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
-        """Open for reading; what is read is fetched in ranges."""
-        if mode != "rb":
-            raise ValueError(f"{mode}: files are put as a whole")
-        return _Ranges(self, path, mode, block_size or "default", cache_type=options.get("cache_type", "readahead"))
+    def _is_there(self, path: str) -> bool:
+        return self._try(lambda ftp: _exists(ftp, path))
 
     def _try(self, call: Callable[[paramiko.SFTPClient], T]) -> T:
         """Return what `call` returns, on a new connection if the old one is found to have ended."""
@@ -190,12 +127,6 @@ class SftpFiles(SFTPFileSystem):  # type: ignore[misc]  # fsspec ships no types
     def _is_gone(self) -> bool:
         transport = self.client.get_transport()
         return transport is None or not transport.is_active() or self.ftp.get_channel().closed
-
-
-class _Ranges(AbstractBufferedFile):  # type: ignore[misc]  # fsspec ships no types
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        found: bytes = self.fs.cat_file(self.path, start, end)
-        return found
 
 
 def _exists(ftp: paramiko.SFTPClient, path: str) -> bool:

@@ -90,6 +90,8 @@ def test_a_writer_takes_a_lock_only_where_it_tells_others_that_it_lives(tmp_path
         ("abfs", "abfs"),
         ("memory", "memory"),
         ("sftp", "sftp"),
+        ("smb", "smb server"),
+        ("ftp", "other files"),
         ("x", "other"),
     ],
 )

@@ -28,6 +28,7 @@ _MEDIA = {
     "abfs": "an Azure container",
     "memory": "memory of this process",
     "sftp": "an SFTP server",
+    "smb server": "an SMB server, not mounted",
     "other": "an object store",
     "other files": "a server of files",
 }
