@@ -209,11 +209,11 @@ class SmbFiles(WholeFiles, SMBFileSystem):  # type: ignore[misc]  # fsspec ships
                 raise _as_os_error(error, error.status) from error
             except (SMBException, OSError) as error:
                 is_gone = not all(one.transport.connected for one in connections.values())
-                if isinstance(error, _SilentServerError):
+                if isinstance(error, TimeoutError):
                     # What it still has to say would come too late for anybody.
                     for connection in connections.values():
                         connection.transport.close()
-                    raise TimeoutError(errno.ETIMEDOUT, "the server does not answer") from error
+                    raise
                 # The connection may have ended long ago, or during the call: every call can be made twice.
                 if is_last or not is_gone:
                     if isinstance(error, OSError):
@@ -222,17 +222,13 @@ class SmbFiles(WholeFiles, SMBFileSystem):  # type: ignore[misc]  # fsspec ships
         raise AssertionError  # the second try returns or raises
 
 
-class _SilentServerError(SMBException):  # type: ignore[misc]  # smbprotocol is not checked
-    """There was no answer in time."""
-
-
 class _Connection(Connection):  # type: ignore[misc]  # smbprotocol is not checked
     """One that does not wait for ever."""
 
     def receive(self, request: Any, wait: bool = True, timeout: float | None = None, **options: Any) -> Any:
         limit_s = PATIENCE_S if timeout is None else timeout
         if not request.response_event.wait(limit_s):
-            raise _SilentServerError(f"no answer in {limit_s} s")
+            raise TimeoutError(errno.ETIMEDOUT, "the server does not answer")
         return super().receive(request, wait, limit_s, **options)
 
 

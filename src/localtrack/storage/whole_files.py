@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -25,21 +26,21 @@ class WholeFiles:
         """Known to be there; they may have been removed since."""
         super().__init__(*args, **options)
 
+    @abstractmethod
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         """Return the bytes of a file from `start` up to `end`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _put(self, path: str, temporary: str, file: BinaryIO, *, is_new: bool) -> None:
         """Put a file in place by way of a temporary one beside it; raise `FileExistsError` if it must be new."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_folder(self, path: str, mode: int) -> None:
         """Make a folder in one that is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_there(self, path: str) -> bool:
         """Return whether there is a file or folder."""
-        raise NotImplementedError
 
     def cat(self, path: Sequence[str], *, on_error: str = "raise", **_: Any) -> dict[str, bytes | Exception]:
         """Return the bytes of many files; with `on_error="return"` what went wrong in their place."""
