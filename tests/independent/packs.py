@@ -40,7 +40,11 @@ def _unpack(path: Path, copy: Path, findings: list[Finding]) -> None:
         return
     if hashlib.sha256(path.read_bytes()).hexdigest() != match[1]:
         findings.append(Finding(key, "pack"))
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:  # its directory, at the end, is cut off or damaged: nobody knows what it holds
+        return
+    with archive:
         names = archive.namelist()
         assert names == sorted(set(names)), "members are in order, each once"
         for info in archive.infolist():

@@ -75,7 +75,7 @@ def parse_query(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, 
         answer = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
         assert answer is not None
         document = json.loads(answer[0])
-    except (duckdb.Error, UnicodeEncodeError) as error:
+    except (duckdb.Error, UnicodeError) as error:
         raise query_error(error) from error
     except RecursionError as error:
         raise _refusal("The query is nested too deeply.") from error
@@ -123,7 +123,10 @@ def cte_names(tree: dict[str, Any]) -> set[str]:
 
 def query_error(error: Exception) -> InvalidInputError:
     """Return what DuckDB, or a text without a meaning, says of a query, as our error."""
-    text = str(error).strip()
+    if isinstance(error, UnicodeDecodeError):  # DuckDB quotes data in its message, cut in the middle of a character
+        text = error.object.decode(errors="replace").strip()
+    else:
+        text = str(error).strip()
     kind, _, rest = text.partition(": ")
     message = (rest if kind.endswith("Error") and rest else text).replace("\n\n", "\n")
     return InvalidInputError(f"The query failed: {message}", code=ErrorCode.INVALID_SQL)

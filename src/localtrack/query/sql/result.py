@@ -70,7 +70,7 @@ def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlR
         connection.begin()  # so that now() is one moment for the query, and for what is asked before it
         query, bound = _prune(connection, query, tree, bound, source)
         relation = connection.sql(query, params=bound)
-    except (duckdb.Error, UnicodeEncodeError, OverflowError) as error:
+    except (duckdb.Error, UnicodeError, OverflowError) as error:
         connection.close()
         raise query_error(error) from error
     except BaseException:  # ours (a refused query, a damaged run) and an interrupt pass as they are
@@ -250,7 +250,7 @@ class SqlResult:
 
         try:
             yield
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             self._close()
             if self._source.failure is not None:
                 raise self._source.failure from error

@@ -243,6 +243,13 @@ def test_a_syntax_error_shows_the_place() -> None:
     assert line[caret.index("^") :].startswith("WHEN")
 
 
+@pytest.mark.parametrize("rows", ["", " FROM range(3)"])
+def test_a_message_that_cuts_a_character_is_our_error(rows: str) -> None:
+    with pytest.raises(InvalidInputError, match="Malformed JSON") as caught:
+        run_query(f"SELECT json_array_length(repeat('é', 3000)){rows}", None, empty_source()).to_arrow()
+    assert caught.value.code == ErrorCode.INVALID_SQL
+
+
 def test_the_columns_are_those_documented() -> None:
     assert set(VIEWS) == set(MEANINGS)
     for name, columns in VIEWS.items():
