@@ -193,7 +193,8 @@ class RunReading(FolderReading[RunLog, RunState]):
             wanted = max(wanted, closed["chunks"])
         for number in sorted(set(range(wanted)) - numbers):
             self.note(f"{writer}.{number}.points.jsonl", "the chunk is missing, and its points with it")
-        segments = [(info.first, info.first + info.points) for _, info in self.sound_segments(writer)]
+        # One without points, of a chunk whose first point was refused, has no first number.
+        segments = [(info.first, info.first + info.points) for _, info in self.sound_segments(writer) if info.points]
         self._check_numbers(writer, sorted(segments + chunks))
 
     def _check_numbers(self, writer: str, spans: list[tuple[int, int]]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from localtrack.api.store import Store
+from localtrack.errors import InvalidInputError
 from localtrack.format.layout import parse_run_file, run_folder
 from localtrack.storage.syncer import syncer
 from localtrack.store.site import CHUNK_BYTES, LOG_POINTS_BYTES
@@ -41,6 +42,22 @@ def test_a_long_finished_run_is_a_log_and_a_segment(tmp_path: Path, chunk_bytes:
         store.flush()
         assert kinds(store, run.run_id) == ["log", "segment"]
         assert len(store.metric_history(run.run_id, "loss")) == 12_000
+
+
+def test_a_chunk_whose_only_point_was_refused_leaves_a_sound_run(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        with store.start_run("e") as run:
+            run.log_metric("loss", 0.5)
+            store._site.log_points_bytes = run._writer._limit_bytes = 0
+            run._writer._look_at_size()  # the log is full: the next point begins a chunk
+            with pytest.raises(InvalidInputError):
+                run.log_metrics({"not/../a key": 1.0})
+        assert kinds(store, run.run_id) == ["log", "segment"]
+        assert len(store.metric_history(run.run_id)) == 1
+        reading = store.runs.read(run.run_id)
+        reading.look_closely()
+        assert reading.findings == []
+        assert store.check().findings == []
 
 
 def test_artifacts_are_the_only_thing_beside(tmp_path: Path) -> None:

@@ -229,7 +229,8 @@ def _check_points(check: FolderCheck[RunReading], writer: str) -> None:
     wanted = max([begun, *(n + 1 for n in (*by_name, *files.chunks))])
     if closed is not None and wanted > begun and writer not in check.damaged_writers:
         check.note(log_name(writer), f"its end counts {begun} chunks, and there are {wanted}", "M5")
-    spans = [(info.first, info.first + info.points) for _, info in sound]
+    # One without points, of a chunk whose first point was refused, has no first number.
+    spans = [(info.first, info.first + info.points) for _, info in sound if info.points]
     for number, name in sorted(files.chunks.items()):
         if number in covered:
             check.findings.add(
