@@ -223,7 +223,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
 )
 def test_every_order(name: str, is_ascending: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     case = CASES[name](tmp_path / "copies")
-    orders: Counter[tuple[int, ...]] = Counter()
+    orders: Counter[tuple[tuple[int, str], ...]] = Counter()
 
     def try_order(switches: Collection[int]) -> int:
         turns = case.try_order(switches, is_ascending=is_ascending)
@@ -234,6 +234,16 @@ def test_every_order(name: str, is_ascending: bool, tmp_path: Path, request: pyt
     tried_count = try_orders(try_order, most=2, part=part)
     print(f"{tried_count} orders")
     assert len(orders) == tried_count
+
+
+def test_a_run_that_another_copy_replaced_is_sent_to_the_one_that_stays(tmp_path: Path) -> None:
+    """One copy has looked before the other one made the runs, makes them again, and deletes those that were sent."""
+    case = make_new(tmp_path / "copies")
+    looked = case.try_order((), is_ascending=False).steps.index((0, "runs/search")) + 1
+    steps = case.try_order((looked,), is_ascending=False).steps
+    compares = [number for number, step in enumerate(steps) if step == (1, "runs/search")][1]
+    assert steps[compares - 1] == (1, "runs/update")
+    case.try_order((looked, compares), is_ascending=False)
 
 
 def test_without_claims_some_order_doubles_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ class Turns:
 
     def __init__(self, switches: Collection[int] = ()) -> None:
         self.now_s = 0.0
-        self.steps: list[int] = []
-        """Which push took each step, in their order."""
+        self.steps: list[tuple[int, str]] = []
+        """Which push took each step, in their order, and its request."""
         self.choices_count = 0
         """Up to this one a switch would have made a difference."""
         self._begun_count = 0
@@ -56,7 +56,7 @@ class Turns:
         if self._errors:
             raise self._errors[0]
 
-    def step(self, who: int) -> None:
+    def step(self, who: int, request: str) -> None:
         """Come to a request: the turn may go to another push here."""
         number = self._begun_count
         self._begun_count += 1
@@ -64,7 +64,7 @@ class Turns:
             self.choices_count = self._begun_count
         if number in self._switches:
             self._wait(who)
-        self.steps.append(who)
+        self.steps.append((who, request))
 
     def sleep(self, who: int, seconds: float) -> None:
         """Wait, or be called early."""
@@ -116,7 +116,7 @@ class TurnLink(Link):
             self._turns.sleep(self._who, seconds)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._turns.step(self._who)
+        self._turns.step(self._who, request.url.path.rpartition("/mlflow/")[2])
         return super().handle_request(request)
 
 

@@ -17,7 +17,9 @@ from localtrack.store.site import Site
 from localtrack.types import RunRow, ViewType
 
 if TYPE_CHECKING:
-    from localtrack.quota.report import QuotaReport, StoreUse
+    from localtrack.quota.report import QuotaReport
+    from localtrack.store.quota_use import StoreUse
+    from localtrack.sync.push import Push
 
 
 class QuotaCalls:
@@ -95,7 +97,8 @@ class QuotaCalls:
             InvalidInputError: There is no such target or limit.
             SyncError: The target cannot be reached, or refuses to answer.
         """
-        from localtrack.quota.report import QuotaReport, StoreUse, measure
+        from localtrack.quota.report import QuotaReport, use_of_model, use_of_run
+        from localtrack.store.quota_use import StoreUse, measure
         from localtrack.store.use import Use, measure_folder, measure_tree
 
         service, is_asked = _choose_service(target, ask)
@@ -123,33 +126,48 @@ class QuotaCalls:
         if needs_folders:
             folders = {row.info.run_id: measure_folder(packs, run_folder(row.info.run_id)) for row in rows}
         names = {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()}
+        models = self.list_logged_models(view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY)
+        report = QuotaReport(target=service or "")
+        push = self._push_to(target, prefix) if is_asked and target is not None else None
+        tags_there = {} if service is None else self._translate_tags(rows, service, push)
         use = StoreUse(
-            rows,
-            folders,
+            [
+                use_of_run(
+                    row,
+                    folders.get(row.info.run_id, Use()),
+                    tags_count=len(tags_there[row.info.run_id]) if tags_there else None,
+                )
+                for row in rows
+            ],
             names,
             {experiment.experiment_id: len(experiment.tags) for experiment in edits.experiments.values()},
-            list(self.list_logged_models(view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY)),
+            [use_of_model(model) for model in models],
             self._site.document.store_id,
             measure_tree(packs) if needs_folders else Use(),
         )
-        report = QuotaReport(target=service or "")
-        tags_there = {} if service is None else self._translate_tags(rows, service)
-        use.run_tags = {run_id: len(tags) for run_id, tags in tags_there.items()}
-        if is_asked:
-            assert target is not None
-            use.there = self._ask(target, use, tags_there, prefix, report)
+        if push is not None:
+            use.there = self._ask(push, prefix, use, {row.info.run_id: row for row in rows}, tags_there, report)
         for experiment_id, name in names.items():
             if name in (already or {}):
                 use.there = {**use.there, ("experiment.runs", experiment_id): (already or {})[name]}
         report.uses = measure(use, wanted, now_ms=self._site.clock(), sources=sources)
         return report
 
-    def _translate_tags(self, rows: list[RunRow], service: str) -> dict[str, set[str]]:
+    def _push_to(self, target: str, prefix: str) -> Push:
+        from localtrack.sync.options import Naming, PushOptions
+        from localtrack.sync.push import Push
+        from localtrack.sync.target import resolve_target
+
+        return Push(self._site, self._catalog, resolve_target(target), PushOptions(naming=Naming(prefix)))
+
+    def _translate_tags(self, rows: list[RunRow], service: str, push: Push | None) -> dict[str, set[str]]:
         """Return per run the keys of the tags that a push gives it, by the rules that `sync` goes by."""
         from localtrack.format.run_fold import RunState
+        from localtrack.sync.claims import CLAIM_TAG_PREFIX
         from localtrack.sync.limits import DATABRICKS, MLFLOW
         from localtrack.sync.translation import translate_run
 
+        claim_key = CLAIM_TAG_PREFIX if push is None else push.claim_key
         limits, remote_ids = DATABRICKS if service == "databricks" else MLFLOW, {row.info.run_id: "" for row in rows}
         found: dict[str, set[str]] = {}
         for row in rows:
@@ -164,22 +182,28 @@ class QuotaCalls:
                 tags=dict(row.tags),
             )
             translation = translate_run(state, limits, store_id=self._site.document.store_id, remote_ids=remote_ids)
-            found[info.run_id] = set(translation.tags)
+            found[info.run_id] = translation.tags.keys() | ({claim_key} if row.metrics else set())
         return found
 
     def _ask(
-        self, target: str, use: StoreUse, tags: Mapping[str, set[str]], prefix: str, report: QuotaReport
+        self,
+        push: Push,
+        prefix: str,
+        use: StoreUse,
+        rows: Mapping[str, RunRow],
+        tags: Mapping[str, set[str]],
+        report: QuotaReport,
     ) -> dict[tuple[str, str], int]:
         """Ask a target what it has already; return how much that is by limit and id of the run or experiment."""
-        from localtrack.sync.target import resolve_target
-        from localtrack.sync.use_there import ask_use
-
-        rows = {row.info.run_id: row for row in use.rows}
-        chosen = {row.info.experiment_id for row in use.rows} | {model.experiment_id for model in use.models}
-        names = {id_: name for id_, name in use.experiment_names.items() if id_ in chosen}
-        resolved = resolve_target(target)
-        found = ask_use(resolved, names, rows.keys(), prefix=prefix)
-        report.asked, report.notes = resolved.shown, found.notes
+        chosen = {run.experiment_id for run in use.runs} | {model.experiment_id for model in use.models}
+        names: dict[str, str] = {}
+        for experiment_id in chosen & use.experiment_names.keys():
+            try:
+                names[experiment_id] = push.target.experiment_name(prefix + use.experiment_names[experiment_id])
+            except InvalidInputError as error:
+                report.notes.append(str(error))
+        report.asked = push.target.shown
+        found = push.ask_use(names, rows.keys())
         edits = self._catalog.read()
         there = {("experiment.runs", id_): count for id_, count in found.other_runs.items()}
         for id_, keys in found.experiment_tags.items():

@@ -4,5 +4,6 @@ Words: a *limit* has a name such as `run.params`, a value and an action; a *pres
     with where and when it was read; *use* is what counts towards a limit.
 
 What limits there are says `format.quota`, those of services `format.quota_presets`, which a push goes by as well; what
-keeps limits while runs are written lies in `store.run_quota`.
+keeps limits while runs are written lies in `store.run_quota`, and
+how use is held against limits, for a push as well, in `store.quota_use`.
 """

@@ -33,7 +33,7 @@ def check_runs(context: PushContext, sends: Sequence[SendRun]) -> list[RunOutcom
         elif not send.is_known:
             by_experiment.setdefault(experiment, []).append(send.run)
     for experiment, runs in by_experiment.items():
-        for run_id, candidates in search_by_ids(context, experiment, [run.run_id for run in runs]).items():
+        for run_id, candidates in search_by_ids(context.tracking, experiment, [run.run_id for run in runs]).items():
             context.remote_ids[run_id] = str(candidates[0]["info"]["run_id"])
     known = [send.run for send in sends if send.run.experiment_id in context.experiments]
     for first in range(0, len(known), _GROUP_COUNT):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from localtrack.format.quota import LIMITS
 from localtrack.format.quota_presets import PRESETS
 
 
@@ -39,19 +38,6 @@ class Limits:
     def takes_key(self, key: str) -> bool:
         """Return whether a metric, param or tag can have that key."""
         return self.takes_colons or ":" not in key
-
-    def find_breaches(self, counts: Mapping[str, int], *, owner: str = "It") -> list[str]:
-        """Return a sentence for each quota that is exceeded.
-
-        Args:
-            counts: By name of the limit what counts towards it.
-            owner: What has all that.
-        """
-        return [
-            f"{owner} has {counts[name]} {LIMITS[name].meaning}; the target takes {limit}."
-            for name, limit in self.quotas.items()
-            if counts.get(name, 0) > limit
-        ]
 
 
 MLFLOW: Final = Limits(quotas={item.name: item.value for item in PRESETS["mlflow-oss"]})

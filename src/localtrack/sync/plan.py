@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -11,8 +10,10 @@ from localtrack.sync.distinct import GREATEST
 from localtrack.sync.ledger import LedgerState, RunEntry
 from localtrack.sync.limits import Limits
 from localtrack.sync.options import PushOptions
+from localtrack.sync.push_use import PushUse
 from localtrack.sync.source import LocalRun
 from localtrack.sync.translation import Loss, refused_key, translate_run
+from localtrack.sync.use_there import UseThere
 
 _POINT_BYTES: Final = 80
 """Of a point in a request, its key left out."""
@@ -29,7 +30,8 @@ class EnsureExperiment:
     experiment_id: str
     name: str
     """On the target."""
-    tags_count: int = 0
+    tag_keys: frozenset[str] = frozenset()
+    """Of the tags that it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class SendRun:
     """That the target has of it then."""
     requests_count: int
     bytes_count: int
+
+    @property
+    def leaves_claim(self) -> bool:
+        """Whether a tag stays on it that says which copy of the store has sent its points (`sync.claims`)."""
+        return self.total_points_count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,8 @@ def plan_push(
     experiments: Sequence[EnsureExperiment],
     models: Sequence[SendModel] = (),
     unchanged_count: int = 0,
+    claim_key: str = "",
+    there: UseThere | None = None,
 ) -> Plan:
     """Return what is to be done so that the target has these runs.
 
@@ -138,6 +147,8 @@ def plan_push(
         experiments: Those of these runs and models.
         models: Logged models that are chosen and may have changed.
         unchanged_count: How many runs were left out before, because nothing of them has changed.
+        claim_key: The tag by which this copy of the store says that it sends the points of a run.
+        there: What the target said that it has already; None if it was not asked.
     """
     plan = Plan(skipped={"unchanged": unchanged_count} if unchanged_count else {})
     remote_ids = {run_id: entry.remote_id for run_id, entry in ledger.runs.items() if entry.remote_id is not None}
@@ -157,13 +168,20 @@ def plan_push(
     used = {run.experiment_id for run in living} | {model.experiment_id for model in models}
     plan.operations += [experiment for experiment in experiments if experiment.experiment_id in used]
     known = remote_ids | {run.run_id: "" for run in living}
+    use = PushUse(limits, ledger, there, claim_key)
     for run in order_by_family(living):
         send = _plan_send(run, ledger.runs.get(run.run_id), limits, options)
         translation = translate_run(run.state, limits, store_id=store_id, remote_ids=known)
-        plan.losses += translation.losses + _foresee(run, send.total_points_count, limits)
+        plan.losses += translation.losses + _foresee(run, limits)
         plan.operations.append(send)
+        use.add_run(run, translation, points_count=send.total_points_count, leaves_claim=send.leaves_claim)
     plan.operations += models
-    plan.losses += _foresee_breaches(plan, ledger, limits)
+    for operation in plan.operations:
+        if isinstance(operation, EnsureExperiment):
+            use.add_experiment(operation.experiment_id, operation.name, operation.tag_keys)
+        elif isinstance(operation, SendModel):
+            use.add_model(operation.model_id, operation.experiment_id, operation.metrics_count)
+    plan.losses += use.foresee_breaches()
     _plan_links(plan, ledger, remote_ids)
     return plan
 
@@ -189,7 +207,7 @@ def _plan_send(run: LocalRun, entry: RunEntry | None, limits: Limits, options: P
     )
 
 
-def _foresee(run: LocalRun, points_count: int, limits: Limits) -> list[Loss]:
+def _foresee(run: LocalRun, limits: Limits) -> list[Loss]:
     """Return what the target will clamp or refuse of the points and artifacts of a run."""
     losses = [
         Loss(run.run_id, "clamped", f"Metric {key!r} has infinite values; the target keeps {GREATEST!r} for infinity.")
@@ -202,27 +220,7 @@ def _foresee(run: LocalRun, points_count: int, limits: Limits) -> list[Loss]:
         )
         for path in run.too_large_artifacts
     ]
-    breaches = limits.find_breaches({"run.metric_steps": points_count})
-    return losses + [Loss(run.run_id, "quota", breach) for breach in breaches]
-
-
-def _foresee_breaches(plan: Plan, ledger: LedgerState, limits: Limits) -> list[Loss]:
-    """Return what quotas of experiments and logged models will be exceeded, as far as the ledger knows the target."""
-    new = Counter(send.run.experiment_id for send in plan.sends if not send.is_known)
-    there = Counter(entry.remote_experiment for entry in ledger.runs.values() if entry.remote_id is not None)
-    breaches: list[str] = []
-    for operation in plan.operations:
-        if isinstance(operation, EnsureExperiment):
-            remote_id = ledger.experiments.get(operation.experiment_id, {}).get("remote", "")
-            counts = {
-                "experiment.runs": there[remote_id] + new[operation.experiment_id],
-                "experiment.tags": operation.tags_count,
-            }
-            breaches += limits.find_breaches(counts, owner=f"Experiment {operation.name!r}")
-        elif isinstance(operation, SendModel):
-            counts = {"logged_model.metrics": operation.metrics_count}
-            breaches += limits.find_breaches(counts, owner=f"Logged model {operation.model_id}")
-    return [Loss("", "quota", breach) for breach in breaches]
+    return losses
 
 
 def order_by_family(runs: Sequence[LocalRun]) -> list[LocalRun]:

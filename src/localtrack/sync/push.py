@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Final
@@ -23,17 +23,17 @@ from localtrack.store.catalog import Catalog
 from localtrack.store.site import Site
 from localtrack.sync.asking import digest_metrics, remote_metrics
 from localtrack.sync.checking import check_runs
-from localtrack.sync.choice import Choice
 from localtrack.sync.claims import claim_key, digest_other_claims
 from localtrack.sync.context import PushContext
-from localtrack.sync.experiment_push import ensure_experiment, experiment_tags
+from localtrack.sync.experiment_push import ensure_experiment
 from localtrack.sync.http import Http, Patience
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
 from localtrack.sync.model_push import push_model
 from localtrack.sync.options import PushOptions
 from localtrack.sync.parents import link_children
-from localtrack.sync.plan import DeleteRun, EnsureExperiment, Plan, SendModel, SendRun, plan_push
+from localtrack.sync.plan import DeleteRun, EnsureExperiment, Plan, SendModel, SendRun
+from localtrack.sync.planning import Planning
 from localtrack.sync.remote_runs import choose_remote
 from localtrack.sync.report import PushProgress, PushReport, RunOutcome, encode_report
 from localtrack.sync.run_push import RunPush, SentRun
@@ -41,6 +41,7 @@ from localtrack.sync.source import Source, state_digest
 from localtrack.sync.target import Target
 from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
+from localtrack.sync.use_there import UseThere, ask_use
 from localtrack.sync.verify import compare_runs, read_remote_runs, search_by_ids
 
 _CLAIM_COUNT: Final = 100
@@ -78,17 +79,19 @@ class Push:
         self._limits = target.limits
 
     def dry_run(self) -> tuple[Plan, PushReport]:
-        """Return what `run` would do, as far as it can be told without asking the target."""
+        """Return what `run` would do; the target is asked what it takes and has, if it answers at once."""
+        self.report.is_dry_run = True
         ledger = LedgerFile(self.site, self.ledger_key)
-        http = Http(self.target.connection, patience=Patience(tries_count=1, timeout_s=_GLANCE_S), sleep=self._sleep)
+        http = Http(
+            self.target.connection,
+            patience=Patience(tries_count=1, timeout_s=_GLANCE_S),
+            requests_per_s=self.target.limits.requests_per_s,
+            sleep=self._sleep,
+        )
         try:
             plan = self._plan(ledger, http)
-        except SyncError:
-            self.report.notes.append("The target could not be asked which version it is: what it takes is a guess.")
-            plan = self._plan(ledger)
         finally:
             http.close()
-        self.report.is_dry_run = True
         self._take_plan(plan)
         return plan, self.report
 
@@ -125,7 +128,7 @@ class Push:
         """
         ledger = LedgerFile(self.site, self.ledger_key)
         with self._connected() as tracking:
-            plan = self._plan(ledger, tracking.http, is_whole=True)
+            plan = self._plan(ledger, tracking.http, is_check=True)
             context = self._context(ledger, tracking)
             for operation in plan.operations:
                 remote = tracking.find_experiment(operation.name) if isinstance(operation, EnsureExperiment) else None
@@ -134,6 +137,19 @@ class Push:
             self.report.skipped = {why: count for why, count in plan.skipped.items() if why != "unchanged"}
             self.report.runs = check_runs(context, plan.sends)
         return self.report
+
+    def ask_use(self, names: Mapping[str, str], run_ids: Collection[str]) -> UseThere:
+        """Return what the target has already, as `use_there.ask_use`.
+
+        Args:
+            names: Experiments of the store by id: their names there.
+            run_ids: Those runs of the store whose counterparts are no other runs.
+
+        Raises:
+            SyncError: It cannot be reached, or refuses to answer.
+        """
+        with self._connected() as tracking:
+            return ask_use(tracking, names, run_ids)
 
     @contextmanager
     def _connected(self) -> Iterator[Tracking]:
@@ -165,7 +181,7 @@ class Push:
             self.options,
             self.site.document.store_id,
             base_url=self.target.connection.base_url,
-            claim_key=claim_key(this_process().host, self._place(ledger)),
+            claim_key=self._claim_key(ledger),
             stop=self.stop,
         )
         for run_id, entry in ledger.state.runs.items():
@@ -181,6 +197,14 @@ class Push:
         naming = self.options.naming.fingerprint
         return f"{self.target.key}-{state_digest(naming)[:8]}" if naming else self.target.key
 
+    @property
+    def claim_key(self) -> str:
+        """The tag by which this copy of the store says on the target that it sends the points of a run."""
+        return self._claim_key(LedgerFile(self.site, self.ledger_key))
+
+    def _claim_key(self, ledger: LedgerFile) -> str:
+        return claim_key(this_process().host, self._place(ledger))
+
     def _place(self, ledger: LedgerFile) -> str:
         """Return what tells this copy of the store from others on this host."""
         return ledger.storage.path(ledger.folder)
@@ -188,35 +212,14 @@ class Push:
     def _sleep(self, seconds: float) -> None:
         self.stop.wait(seconds)
 
-    # -- planning
-
-    def _remote_name(self, name: str) -> str:
-        return self.target.experiment_name(self.options.naming.remote_name(name))
-
-    def _plan(self, ledger: LedgerFile, http: Http | None = None, *, is_whole: bool = False) -> Plan:
-        """Return what is to be done; the target is asked what it takes, if there is something to do."""
-        choice = Choice(self.source, ledger.state, self.options, max_artifact_bytes=self.target.limits.file_bytes)
-        chosen, unchanged_count = choice.choose_runs(is_whole=is_whole)
-        models = choice.choose_models()
-        if http is not None and (chosen or models):
-            self._limits = self.target.ask_limits(http)
-        shown = self.source.experiment_names()
-        experiments: dict[str, EnsureExperiment] = {}
-        for state in [*(run.state for run in chosen), *(self.source.models[model.model_id] for model in models)]:
-            if state.experiment_id not in experiments:
-                name = self._remote_name(shown.get(state.experiment_id, state.experiment_name))
-                tags = experiment_tags(self.source.edits, state.experiment_id)
-                experiments[state.experiment_id] = EnsureExperiment(state.experiment_id, name, len(tags))
-        return plan_push(
-            chosen,
-            ledger.state,
-            self._limits,
-            self.options,
-            store_id=self.site.document.store_id,
-            experiments=list(experiments.values()),
-            models=models,
-            unchanged_count=unchanged_count,
+    def _plan(self, ledger: LedgerFile, http: Http, *, is_check: bool = False) -> Plan:
+        planning = Planning(self.source, self.target, self.options, is_dry_run=self.report.is_dry_run)
+        plan = planning.make_plan(
+            ledger.state, http, claim_key=self._claim_key(ledger), is_whole=is_check, asks_use=not is_check
         )
+        self._limits = planning.limits
+        self.report.notes += planning.notes
+        return plan
 
     def _take_plan(self, plan: Plan) -> None:
         self.report.unchanged_count = plan.skipped.get("unchanged", 0)
@@ -228,6 +231,7 @@ class Push:
             "new_runs": sum(not send.is_known for send in plan.sends),
             "points": plan.points_count,
             "artifacts": sum(send.run.artifacts_count for send in plan.sends),
+            "claim_tags": sum(send.leaves_claim for send in plan.sends),
             "requests": plan.requests_count,
             "bytes": plan.bytes_count,
             "expected_s": round(plan.expected_s, 1),
@@ -278,7 +282,7 @@ class Push:
             if not send.is_known:
                 by_experiment.setdefault(context.experiments[send.run.experiment_id], []).append(send.run.run_id)
         for experiment, run_ids in by_experiment.items():
-            for run_id, candidates in search_by_ids(context, experiment, run_ids).items():
+            for run_id, candidates in search_by_ids(context.tracking, experiment, run_ids).items():
                 remote = choose_remote(candidates)
                 if remote is not None:
                     found[run_id] = remote
@@ -414,7 +418,7 @@ class Push:
     def _settle(self, run: SentRun, kept: Mapping[str, Any], context: PushContext) -> None:
         """Two pushers have made the same run: all of them keep the same one, and delete the others."""
         kept_id = str(kept["info"]["run_id"])
-        for other in search_by_ids(context, run.experiment, [run.local.run_id]).get(run.local.run_id, []):
+        for other in search_by_ids(context.tracking, run.experiment, [run.local.run_id]).get(run.local.run_id, []):
             other_id = str(other["info"]["run_id"])
             if other_id != kept_id and other["info"].get("lifecycle_stage") != "deleted":
                 context.tracking.delete_run(other_id)
@@ -422,8 +426,9 @@ class Push:
         context.remote_ids[run.local.run_id] = kept_id
 
     def _mend(self, run: SentRun, remote: Mapping[str, Any] | None, context: PushContext) -> SentRun:
-        """Send a run again, asking for each point whether it is there."""
-        entry = RunEntry(remote_id=context.remote_ids.get(run.local.run_id, run.remote_id))
+        """Send a run again, asking for each point whether it is there; to the one that stays if there were two."""
+        stays = remote is None or str(remote["info"]["run_id"]) == run.remote_id
+        entry = RunEntry(remote_id=run.remote_id if stays else None)
         return RunPush(context, run.local, entry, remote=remote, is_exact=True).run()
 
     def _note_done(self, run: SentRun, remote: Mapping[str, Any], context: PushContext, progress: PushProgress) -> None:

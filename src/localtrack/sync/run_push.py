@@ -21,7 +21,7 @@ from localtrack.sync.entity_push import push_entities
 from localtrack.sync.history_rows import RunHistory, to_points
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.limits import MLFLOW, Limits
-from localtrack.sync.model_push import ensure_model
+from localtrack.sync.model_links import ensure_models_of_run
 from localtrack.sync.remote_runs import find_by_tag
 from localtrack.sync.source import LocalRun
 from localtrack.sync.translation import CONFLICT_TAG_PREFIX, STORE_ID_TAG, Loss, Translation, first_tags, translate_run
@@ -115,7 +115,8 @@ class RunPush:
         if self.remote is not None and self._claim is None and self._is_in_doubt(has_ended=translation.has_ended):
             self.remote = self._read_claimed(self.remote_id, may_send=True) or self.remote
         params, tags = self._open_state(translation)
-        self._links = self._ensure_models(reading)
+        self._links, losses = ensure_models_of_run(context, reading.state)
+        self.losses += losses
         history = RunHistory(
             reading,
             context.options.thinning,
@@ -436,37 +437,7 @@ class RunPush:
         self.context.ledger.append("points", {"run": self.local.run_id, "positions": {writer: end}})
         self.entry.acked[writer] = max(self.entry.acked.get(writer, 0), end)
 
-    # -- models and artifacts
-
-    def _ensure_models(self, reading: RunReading) -> dict[Any, dict[str, str]]:
-        """Make known on the target the models that this run made, read or measured.
-
-        Returns:
-            Which points belong to a model, too, as `Batch.links` has it.
-        """
-        context, state = self.context, reading.state
-        links: dict[Any, dict[str, str]] = {}
-        if not context.limits.has_models:
-            return links
-        if not (context.source.models and (state.model_inputs or self.local.run_id in context.source.models_of_runs)):
-            return links
-        own = context.source.models_of_runs.get(self.local.run_id, [])
-        read = [context.source.models[model_id] for model_id in state.model_inputs if model_id in context.source.models]
-        for model in [*own, *read]:
-            if model.experiment_id not in context.experiments:
-                what = f"It uses the logged model {model.model_id} of an experiment that is not pushed."
-                self.losses.append(Loss(self.local.run_id, "not_settable", what))
-                continue
-            remote_id = ensure_model(context, model)
-            for metric in model.metrics:
-                if metric.run_id != self.local.run_id:
-                    continue
-                value = value_bits(to_target_value(metric.value))
-                link = {"model_id": remote_id}
-                if metric.dataset is not None:
-                    link["dataset_name"], link["dataset_digest"] = metric.dataset
-                links.setdefault((metric.key, metric.timestamp_ms, metric.step, value), link)
-        return links
+    # -- artifacts
 
     def _push_artifacts(self, reading: RunReading) -> ArtifactOutcome:
         context = self.context

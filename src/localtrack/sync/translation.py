@@ -114,8 +114,6 @@ def translate_run(
     losses += _unknown_entities(state, limits)
     for problem in state.problems:
         losses.append(Loss(state.run_id, "conflict", problem[:1].upper() + problem[1:] + "."))
-    for breach in limits.find_breaches({"run.params": len(params), "run.tags": len(tags)}):
-        losses.append(Loss(state.run_id, "quota", breach))
     status, end_ms = state.status, state.end_ms
     if is_dead and status not in TERMINAL_STATUSES:
         status, end_ms = "KILLED", max(changed_ms, state.start_ms)

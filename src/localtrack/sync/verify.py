@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from localtrack.sync.asking import count_history, remote_metrics
 from localtrack.sync.context import PushContext
 from localtrack.sync.remote_runs import choose_remote, local_id_of
 from localtrack.sync.run_push import SentRun
-from localtrack.sync.tracking import SEARCH_PAGE_COUNT
+from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import RUN_ID_TAG
 
 _ONE_BY_ONE_COUNT: Final = 4
@@ -18,7 +18,7 @@ _BULK_POINTS_COUNT: Final = 2_000
 """Shorter histories are counted for many runs in one request."""
 
 
-def search_by_ids(context: PushContext, experiment: str, run_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def search_by_ids(tracking: Tracking, experiment: str, run_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the runs of the target that carry one of these local ids, deleted ones too, in one paged search.
 
     Run ids begin with their time, so that what they have in common at the beginning leaves most other runs out.
@@ -29,7 +29,7 @@ def search_by_ids(context: PushContext, experiment: str, run_ids: Sequence[str])
     condition = f"tags.`{RUN_ID_TAG}` LIKE '{prefix}%'" if len(wanted) > 1 else f"tags.`{RUN_ID_TAG}` = '{prefix}'"
     if len(wanted) == 1 and prefix not in wanted:
         condition = f"tags.`{RUN_ID_TAG}` LIKE '{prefix}%'"
-    for run in context.tracking.search_runs(experiment, condition, page_count=SEARCH_PAGE_COUNT):
+    for run in tracking.search_runs(experiment, condition):
         local_id = local_id_of(run)
         if local_id in wanted:
             found.setdefault(local_id, []).append(run)
@@ -58,7 +58,9 @@ def read_remote_runs(context: PushContext, sent: Sequence[SentRun]) -> tuple[dic
                 if remote is not None:
                     found[run.local.run_id] = remote
             continue
-        for local_id, candidates in search_by_ids(context, experiment, [run.local.run_id for run in runs]).items():
+        for local_id, candidates in search_by_ids(
+            context.tracking, experiment, [run.local.run_id for run in runs]
+        ).items():
             living = [c for c in candidates if c["info"].get("lifecycle_stage") != "deleted"]
             if len(living) > 1:
                 doubled.append(local_id)
@@ -92,6 +94,8 @@ def compare_state(run: SentRun, there: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     info, data = there["info"], there.get("data", {})
     wanted = run.translation
+    if info.get("lifecycle_stage") == "deleted":
+        problems.append("it is deleted there")
     if info.get("status") != wanted.status:
         problems.append(f"its status is {info.get('status')}, not {wanted.status}")
     if int(info.get("start_time") or 0) != wanted.start_ms:

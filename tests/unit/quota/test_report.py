@@ -11,7 +11,7 @@ from tests.unit.store.test_gc import DAY_MS, NOW_MS, Yard
 
 from localtrack.errors import InvalidInputError
 from localtrack.format.quota_presets import PRESETS
-from localtrack.quota.report import QuotaUse
+from localtrack.store.quota_use import QuotaUse
 
 __all__ = ["first_place", "invoke", "place"]
 

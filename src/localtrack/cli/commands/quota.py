@@ -14,7 +14,8 @@ from localtrack.cli.text import printable
 from localtrack.errors import InvalidInputError, QuotaExceededError
 
 if TYPE_CHECKING:
-    from localtrack.quota.report import QuotaReport, QuotaUse
+    from localtrack.quota.report import QuotaReport
+    from localtrack.store.quota_use import QuotaUse
 
 _UNITS: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
