@@ -172,6 +172,8 @@ class SearchCalls(ExperimentCalls):
         self._catalog.adopt(self._models.documents())
 
     def _compact_if_worthwhile(self) -> None:
+        if not self.storage.is_local:
+            return
         try:
             notices_count = len(self.storage.names(INBOX))
         except StorageError as error:  # it is away at the end of a process that has done its work

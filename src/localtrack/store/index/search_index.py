@@ -154,9 +154,13 @@ class SearchIndex:
                 return compact(self._index, edits, lock_storage=self._lock_storage)
 
     def compact_if_free(self) -> None:
-        """Compact, unless another process does so already or there is no place for it."""
+        """Compact, unless another process does so already or there is no place for it.
+
+        For whoever has written. An index that is not in the store serves this machine alone, and is left to who
+        searches: to make one, all runs of a bucket are fetched.
+        """
         with self._index.lock:
-            if not self._is_read_only:
+            if not self._is_read_only and self._index.home is self._store_home:
                 self._try_compact(self._catalog.read())
 
     def _refresh(self) -> EditsState:
