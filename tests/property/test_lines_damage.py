@@ -9,6 +9,7 @@ import tempfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from threading import Lock
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import localtrack.format.lines as lines_module
+import localtrack.format.points as points_module
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.documents import parse_experiment, parse_store
 from localtrack.format.edits import fold_edits, read_edits
@@ -125,6 +128,49 @@ def test_a_flipped_byte_in_the_closing_record_counts_for_nothing_else(data: st.D
     log = read_run_log(bytes(whole), writer=WRITER)
     assert isinstance(log, RunLog)
     assert [change.payload for change in log.changes] == [{"a": "b"}]
+
+
+def long_log(random: Random) -> bytearray:
+    """Return a log most of which are points: of one set or several, alone or in turns, with other records between."""
+    content: list[list[Any]] = [["k", 0, ["a"]], ["k", 1, ["b", "c"], 5_000, 70], ["k", 2, ["b"], -5, 0]]
+    point_values = [
+        lambda: random.random(),
+        lambda: random.randrange(-9, 9),
+        lambda: random.choice(["NaN", -0.0, 1e300]),
+    ]
+    for _ in range(random.randrange(1, 4)):
+        sets = random.choice([[0], [0, 2], [1], [0, 1, 2]])
+        value = random.choices(point_values, [8, 1, 1])[0]
+        for step in range(random.randrange(20, 150)):
+            number = random.choice(sets)
+            content.append([number, random.randrange(-99, 10**6), step, *(value() for _ in range(1 + (number == 1)))])
+        content.append(
+            random.choice([["tag", 1, {"a": "b"}], ["k", 9, ["z"]], ["x", [1], "[0,1,2]"], ["p", [[0, 1, 2, 3.0]]]])
+        )
+    data = header(LOG, RUN) + b"".join(map(encode_record, content))
+    return bytearray(closed(data, points=0) if random.random() < 0.5 else data)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_what_is_read_at_once_is_what_is_read_line_by_line(seed: int) -> None:
+    random = Random(seed)
+    data = long_log(random)
+    for _ in range(random.randrange(4)):
+        place = random.randrange(data.find(b"\n"), len(data))
+        new = random.choice([b"", b"]\n[", b"null", b"true", *(bytes([code]) for code in b'\n[],5.-e" ')])
+        data[place : place + random.randrange(3)] = new
+    at_once = read_run_log(bytes(data), writer=WRITER)
+    with (
+        patch.object(lines_module, "_decode_at_once", lambda *_: None),
+        patch.object(points_module, "_STRETCH_COUNT", 10**9),
+    ):
+        slowly = read_run_log(bytes(data), writer=WRITER)
+    if isinstance(at_once, Lines) or isinstance(slowly, Lines):  # the header was hit
+        assert at_once == slowly
+        return
+    assert str(list(at_once.points)) == str(list(slowly.points))
+    assert (at_once.changes, at_once.problems) == (slowly.changes, slowly.problems)
+    assert (at_once.lines.closed, at_once.lines.newer) == (slowly.lines.closed, slowly.lines.newer)
 
 
 class _Disk:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
 from localtrack.format.jsonlines import decode_json, encode_record
+from localtrack.format.point_stretch import decode_stretch
 
 FORMAT: Final = 1
 """The major version of the format that this package reads and writes."""
@@ -23,6 +26,10 @@ KNOWN_TYPES: Final = (
 )
 """All types of format 1, wherever they have their place."""
 
+_STRETCH: Final = re.compile(rb'\n\[[^"]{1024}')
+"""How many points in a row begin, so many that it pays to decode them by themselves: other records have a type, and
+that is quoted."""
+
 Record = list[Any]
 
 
@@ -33,7 +40,10 @@ class Lines:
     header: dict[str, Any] | None = None
     """The second element of the header; None if there is no whole, sound first line."""
     records: list[Record] = field(default_factory=list)
-    """All sound records after the header, in order, without `torn`, `c` and `Closed`."""
+    """All sound records after the header, in order, without `torn`, `c` and `Closed`.
+
+    Many points in a row may stand there as one record `p` with a `PointStretch`.
+    """
     closed: dict[str, Any] | None = None
     """What the `Closed` record says; None if the log is open."""
     closed_stamp: int = 0
@@ -74,15 +84,49 @@ _FRAMING: Final = frozenset(["c", "torn", CLOSED])
 
 
 def _decode_at_once(data: bytes, end: int) -> list[Record] | None:
-    """Decode all lines in one call, or return None if one of them needs a closer look."""
+    """Decode all lines in a few calls, or return None if one of them needs a closer look."""
     if b'["torn"' in data:
         return None
+    records: list[Record] = []
+    for start, behind, are_points in _cut_stretches(data, end):
+        lines = data[start : behind - 1]
+        stretch = decode_stretch(lines) if are_points else None
+        if stretch is not None:
+            records.append(["p", stretch])
+            continue
+        decoded = _decode_lines(lines)
+        if decoded is None:
+            return None
+        records += decoded
+    return records
+
+
+def _cut_stretches(data: bytes, end: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield where blocks of lines begin and end, and whether they are long stretches of what looks like points."""
+    start = place = 0
+    while (found := _STRETCH.search(data, place, end)) is not None:
+        first, quote = found.start() + 1, data.find(b'"', found.end(), end)
+        place = behind = data.rfind(b"\n", first, end if quote < 0 else quote) + 1
+        if not behind:  # one long line
+            place = found.end()
+            continue
+        if start < first:
+            yield start, first, False
+        yield first, behind, True
+        start = behind
+        place = behind - 1
+    if start < end:
+        yield start, end, False
+
+
+def _decode_lines(lines: bytes) -> list[Record] | None:
+    """Decode lines, the last one without its line break, in one call; None if one of them needs a closer look."""
     try:
-        records: list[Record] = decode_json(b"[" + data[: end - 1].replace(b"\n", b",") + b"]")
+        records: list[Record] = decode_json(b"[" + lines.replace(b"\n", b",") + b"]")
     except ValueError:
         return None
     # A break inside a record, or a break that was lost, shows as another number of lines than of records.
-    if len(records) != data.count(b"\n", 0, end) or {*map(type, records)} != {list} or min(map(len, records)) < 2:
+    if len(records) != lines.count(b"\n") + 1 or {*map(type, records)} != {list} or min(map(len, records)) < 2:
         return None
     return records if {*map(type, map(itemgetter(0), records))} <= {int, str} else None
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from operator import add
-from typing import Any, Final, NamedTuple
+from itertools import chain, groupby
+from typing import Any, Final, NamedTuple, TypeVar
 
 from localtrack.format.jsonlines import decode_json, decode_value
 from localtrack.format.metric_fold import Folds, fold_points
+from localtrack.format.point_stretch import PointStretch, gather_stretch
 from localtrack.format.segment_info import MetricFold
 
 _END: Final = 1 << 63
-_UNIFORM_COUNT: Final = 16
+_STRETCH_COUNT: Final = 16
 """From so many points in a row on it pays to try to take them at once."""
+_Number = TypeVar("_Number", int, float)
 
 
 class KeySet(NamedTuple):
@@ -100,25 +101,36 @@ class PointReader:
         breaks = [place for place, record in enumerate(records) if type(record[0]) is not int]
         start = 0
         for end in (*breaks, len(records)):
-            if end - start >= _UNIFORM_COUNT and self.take_uniform(records[start:end]):
-                start = end
-            self._take_each(records[start : end + 1], others)
+            self._take_all(records[start:end])
+            for record in records[end : end + 1]:
+                if record[0] == "k":
+                    self._take_keys(record)
+                elif record[0] != "p":
+                    others.append(record)
+                elif type(record[1]) is PointStretch:
+                    if not self.take_stretch(record[1]):
+                        self._take_each(record[1].points())
+                elif type(record[1]) is list:
+                    self._take_all(record[1])
+                else:
+                    others.append(record)
             start = end + 1
         return others
 
-    def _take_each(self, records: list[list[Any]], others: list[list[Any]]) -> None:
-        for record in records:
-            kind = record[0]
-            if type(kind) is int:
-                self.take_point(record)
-            elif kind == "k":
-                self._take_keys(record)
-            elif kind == "p" and type(record[1]) is list:
-                if len(record[1]) < _UNIFORM_COUNT or not self.take_uniform(record[1]):
-                    for point in record[1]:
-                        self.take_point(point)
-            else:
-                others.append(record)
+    def _take_all(self, points: list[Any]) -> None:
+        """Take points one after the other, those at once that have the same shape."""
+        if len(points) < _STRETCH_COUNT or not {*map(type, points)} <= {list}:
+            self._take_each(points)
+            return
+        for _, group in groupby(points, key=len):
+            alike = list(group)
+            stretch = gather_stretch(alike) if len(alike) >= _STRETCH_COUNT else None
+            if stretch is None or not self.take_stretch(stretch):
+                self._take_each(alike)
+
+    def _take_each(self, points: Iterable[Any]) -> None:
+        for point in points:
+            self.take_point(point)
 
     def take_point(self, point: Any) -> None:
         """Take one `[set, dt, ds, value, …]`."""
@@ -157,43 +169,36 @@ class PointReader:
                 )
         return total
 
-    def take_uniform(self, records: list[list[Any]]) -> bool:
-        """Take many single-key points at once, quickly.
-
-        Return False, having taken nothing, if they are not all that.
-        """
-        if not records:
-            return True
-        if {*map(len, records)} != {4}:
-            return False
-        # One list cut into columns: twice as fast as zip over thousands of short lists.
-        flat = list(chain.from_iterable(records))
-        if not {*map(type, flat)} <= {int, float}:
-            return False
-        sets, dts, dss, values = flat[0::4], flat[1::4], flat[2::4], flat[3::4]
+    def take_stretch(self, stretch: PointStretch) -> bool:
+        """Take many points at once; return False, having taken nothing, if one of them needs a closer look."""
         try:
-            to_index, base_ms, base_step = {}, {}, {}
-            for number in set(sets):
-                keys = self._sets[number]
-                (key,) = keys.keys
-                to_index[number] = self.columns.intern(key)
-                base_ms[number], base_step[number] = keys.base_ms, keys.base_step
-            if len(to_index) == 1:  # most often: a stretch of one metric
-                (number,) = to_index
-                key_index = array("i", [to_index[number]]) * len(sets)
-                timestamp_ms = array("q", map(base_ms[number].__add__, dts))
-                step = array("q", map(base_step[number].__add__, dss))
+            sets = {number: self._sets[number] for number in set(stretch.sets)}
+            width = len(stretch.values)
+            if any(len(keys.keys) != width for keys in sets.values()):
+                return False
+            if len(sets) == 1:  # most often
+                (keys,) = sets.values()
+                base_step, base_ms = keys.base_step, keys.base_ms
+                steps = array("q", [base_step + ds for ds in stretch.dss])
+                times = array("q", [base_ms + dt for dt in stretch.dts])
             else:
-                key_index = array("i", map(to_index.__getitem__, sets))
-                timestamp_ms = array("q", map(add, map(base_ms.__getitem__, sets), dts))
-                step = array("q", map(add, map(base_step.__getitem__, sets), dss))
-            value = array("d", values)
+                pairs = zip(stretch.sets, stretch.dss, strict=True)
+                steps = array("q", [sets[number].base_step + ds for number, ds in pairs])
+                pairs = zip(stretch.sets, stretch.dts, strict=True)
+                times = array("q", [sets[number].base_ms + dt for number, dt in pairs])
+            values = [_to_doubles(column) for column in stretch.values]
         except (ValueError, KeyError, TypeError, OverflowError):
             return False
+        ranks = {number: [self.columns.intern(key) for key in keys.keys] for number, keys in sets.items()}
+        if len(sets) == 1:
+            (rank,) = ranks.values()
+            key_index = array("i", rank) * len(steps)
+        else:
+            key_index = array("i", chain.from_iterable(map(ranks.__getitem__, stretch.sets)))
         self.columns.key_index.extend(key_index)
-        self.columns.step.extend(step)
-        self.columns.timestamp_ms.extend(timestamp_ms)
-        self.columns.value.extend(value)
+        self.columns.step.extend(_interleave([steps] * width))
+        self.columns.timestamp_ms.extend(_interleave([times] * width))
+        self.columns.value.extend(_interleave(values))
         return True
 
     def _take_keys(self, record: list[Any]) -> None:
@@ -212,6 +217,23 @@ class PointReader:
             return
         base_ms, base_step = record[3:] if len(record) == 5 else (self.base_ms, 0)
         self._sets[record[1]] = KeySet(tuple(record[2]), base_ms, base_step)
+
+
+def _to_doubles(values: list[Any]) -> array[float]:
+    try:
+        return array("d", values)
+    except TypeError:  # some have names, or are something else, which raises `ValueError`
+        return array("d", map(decode_value, values))
+
+
+def _interleave(columns: list[array[_Number]]) -> array[_Number]:
+    """Return the first entry of each column, then the second of each, and so on."""
+    if len(columns) == 1:
+        return columns[0]
+    merged = columns[0] * len(columns)
+    for place, column in enumerate(columns):
+        merged[place :: len(columns)] = column
+    return merged
 
 
 def count_points(lines: bytes) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from localtrack.format.segment_fold import fold_table
 from localtrack.format.segment_info import MetricFold, SegmentInfo
 from localtrack.format.segment_merge import merge_segments
-from localtrack.format.segment_read import SegmentFooter, read_footer, read_info, read_points
+from localtrack.format.segment_read import SegmentFooter, read_footer, read_info, read_key, read_points
 from localtrack.format.segment_table import build_table, points_to_pandas, segment_schema
 from localtrack.format.segment_write import write_segment
 
@@ -26,6 +26,7 @@ __all__ = [
     "points_to_pandas",
     "read_footer",
     "read_info",
+    "read_key",
     "read_points",
     "segment_schema",
     "write_segment",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from localtrack.errors import FormatError
 
@@ -25,6 +25,8 @@ _UNKNOWN: Final = b"0" * _DIGITS
 _MAGIC: Final = b"PAR1"
 _TAIL_BYTES: Final = 8
 """Parquet ends with the length of the footer in four bytes, least first, and the magic."""
+_END_BYTES: Final = 4096
+"""So much is read at once from the end: the footer with it, unless there are many row groups or keys."""
 _ENTRY: Final = re.compile(rb"localtrack\.crc32\x18[\x80-\xff]*[\x00-\x7f]((?:[0-9a-f]{8})+)")
 """The entry in Thrift's compact protocol: the key, the head of a string field, its length, the digits."""
 
@@ -84,24 +86,37 @@ class ChecksumSink:
         self._sink.write(footer)
 
 
-def check_footer(source: BinaryIO) -> list[int]:
-    """Return the checksum of each row group, after a check of the footer.
+class Footer(NamedTuple):
+    """The end of a segment, after a check."""
+
+    data: bytes
+    """What Parquet decodes, up to the end of the file."""
+    checksums: list[int]
+    """The checksum of each row group."""
+
+
+def check_footer(source: BinaryIO) -> Footer:
+    """Return the footer of a segment, after a check of every byte of it.
 
     Raises:
         FormatError: If it is no Parquet file with such a footer, or the footer is not what was written.
     """
     size_bytes = source.seek(0, 2)
-    tail = _read_at(source, max(0, size_bytes - _TAIL_BYTES), _TAIL_BYTES)
-    footer_bytes = int.from_bytes(tail[:4], "little")
-    if tail[4:] != _MAGIC or footer_bytes > size_bytes - _TAIL_BYTES - len(_MAGIC):
+    begin = max(0, size_bytes - _END_BYTES)
+    end = _read_at(source, begin, size_bytes - begin)
+    footer_bytes = int.from_bytes(end[-_TAIL_BYTES:-4], "little")
+    if len(end) < _TAIL_BYTES or end[-4:] != _MAGIC or footer_bytes > size_bytes - _TAIL_BYTES - len(_MAGIC):
         raise FormatError("The segment is damaged: it is cut short, or no Parquet file.")
-    footer = bytearray(_read_at(source, size_bytes - _TAIL_BYTES - footer_bytes, footer_bytes))
+    if footer_bytes + _TAIL_BYTES > len(end):
+        end = _read_at(source, size_bytes - _TAIL_BYTES - footer_bytes, footer_bytes + _TAIL_BYTES)
+    data = end[-_TAIL_BYTES - footer_bytes :]
+    footer = bytearray(data[:-_TAIL_BYTES])
     found = _find_checksums(footer)
     digits = found.group(1)
     footer[found.start(1) : found.start(1) + _DIGITS] = _UNKNOWN
     if _digits(zlib.crc32(footer)) != digits[:_DIGITS]:
         raise FormatError("The segment is damaged: its footer is not what was written.")
-    return [int(digits[at : at + _DIGITS], 16) for at in range(_DIGITS, len(digits), _DIGITS)]
+    return Footer(data, [int(digits[at : at + _DIGITS], 16) for at in range(_DIGITS, len(digits), _DIGITS)])
 
 
 def check_group(source: BinaryIO, group: Any, crc: int) -> None:

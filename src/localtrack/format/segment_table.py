@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.errors import InvalidInputError
 from localtrack.format import arrow_columns
@@ -12,9 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from localtrack.format.points import PointColumns
+
     Column = Sequence[int] | Sequence[float] | memoryview | pa.Array[Any] | pa.ChunkedArray[Any]
 
 
+HISTORY_COLUMNS: Final = ("step", "timestamp_ms", "value")
+"""What a point is besides its key; its number is only a place in a file."""
+
+
+@cache
 def segment_schema() -> pa.Schema:
     """Return the columns of a table of points; `key` is dictionary-encoded in memory, a plain string in the file."""
     import pyarrow as pa
@@ -28,6 +36,30 @@ def segment_schema() -> pa.Schema:
             pa.field("value", pa.float64(), nullable=False),
         ]
     )
+
+
+@cache
+def history_schema() -> pa.Schema:
+    """Return the columns of a table of points of one key."""
+    import pyarrow as pa
+
+    return pa.schema([segment_schema().field(name) for name in HISTORY_COLUMNS])
+
+
+def build_history(points: PointColumns, key: str) -> pa.Table:
+    """Return the points of one key as a table of `history_schema()`, in the order in which they were logged."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = history_schema()
+    if key not in points.key_names:
+        return schema.empty_table()
+    columns = [_column(getattr(points, field.name), field.type) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    if len(points.key_names) == 1:
+        return table
+    wanted = arrow_columns.scalar("int32", points.key_names.index(key))
+    return table.filter(pc.equal(_column(points.key_index, pa.int32()), wanted))
 
 
 def build_table(
@@ -139,6 +171,14 @@ def key_rows(table: pa.Table, key: str) -> pa.Table:
     wanted = arrow_columns.scalar("int32", rank)
     start: int = pc.index(keys.indices, wanted).as_py()
     return table.slice(start, pc.sum(pc.equal(keys.indices, wanted)).as_py())
+
+
+def repeat_key(key: str, count: int) -> pa.Array[Any]:
+    """Return the column of keys where all rows have the same."""
+    import pyarrow as pa
+
+    indices = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(bytes(4 * count))])
+    return pa.DictionaryArray.from_arrays(indices, _texts([key]))
 
 
 def key_indices(table: pa.Table) -> Any:

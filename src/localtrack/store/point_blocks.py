@@ -110,7 +110,7 @@ def _iter_segment(
     from localtrack.format.segment_read import SegmentFile
     from localtrack.format.segment_table import concat_points, key_rows, sort_points
 
-    with reading.storage.open(f"{reading.folder}/{name}") as source:
+    with reading.open_segment(name) as source:
         try:
             file = SegmentFile(source)
             for first in range(start, behind, window):

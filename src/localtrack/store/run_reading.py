@@ -5,9 +5,10 @@ FORMAT.md sections 6 to 8 and 12.
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from localtrack.errors import FormatError, StorageError
 from localtrack.format.jsonlines import decode_json
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WHOLE_BYTES: Final = 128 * 1024
+"""A segment no larger than this is read at once: as much as Linux reads ahead anyway."""
 _TRIES: Final = 10
 """How often a folder is listed anew because a file vanished between listing and reading (it was sealed)."""
 
@@ -140,6 +143,12 @@ class RunReading(FolderReading[RunLog, RunState]):
                 names += [files.chunks[max(files.chunks)]] if files.chunks else []
         return names
 
+    def open_segment(self, name: str) -> BinaryIO:
+        """Open a segment for reading at any place. `FileNotFoundError` if it is gone. A small one is read at once."""
+        key = f"{self.folder}/{name}"
+        size_bytes = next((entry.size for entry in self.entries if entry.name == name), 0)
+        return io.BytesIO(self.storage.read(key)) if size_bytes <= _WHOLE_BYTES else self.storage.open(key)
+
     def sound_segments(self, writer: str) -> list[tuple[RunFile, SegmentInfo]]:
         """Return the segments of a writer that count, widest first, with what their footers say."""
         files = self.writers[writer].segments
@@ -161,7 +170,7 @@ class RunReading(FolderReading[RunLog, RunState]):
             if chunks <= covered or file.name in self.unsound:
                 continue
             try:
-                with self.storage.open(f"{self.folder}/{file.name}") as source:
+                with self.open_segment(file.name) as source:
                     footer = self.footers[file.name] = read_footer(source)
             except (FormatError, StorageError) as error:
                 self.note(file.name, str(error))

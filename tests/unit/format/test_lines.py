@@ -119,3 +119,11 @@ def test_spans_are_checked_where_the_log_is_open() -> None:
 def test_unknown_records_are_kept_for_who_knows_them() -> None:
     later = ["later", 7, {"x": 1}]
     assert read_lines(log(later), LOG).records == [later]
+
+
+def test_many_points_in_a_row_are_one_record() -> None:
+    points = [[0, step, step, step / 3] for step in range(200)]
+    lines = read_lines(log(A, *points, B), LOG)
+    first, (kind, stretch), last = lines.records
+    assert (first, kind, last, lines.problems) == (A, "p", B, [])
+    assert list(stretch.points()) == points

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localtrack.format.metric_fold import Folds, combine_folds
+from localtrack.format.point_stretch import decode_stretch, gather_stretch
 from localtrack.format.points import PointColumns, PointReader
 
 
@@ -76,17 +77,56 @@ def test_what_is_not_about_points_is_given_back() -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [[0, 0, 0, "NaN"], [1, 0, 0, 1.0, 2.0], [9, 0, 0, 1.0], [0, 0, 0, True], [0, 0.5, 0, 1.0], [0, 0, 2**63, 1.0]],
+    [[9, 0, 0, 1.0, 1.0], [0, 0, 0, True, 1.0], [0, 0.5, 0, 1.0, 1.0], [0, 0, 2**63, 1, 1], [0, 0, 0, 1.0, "nan"]],
 )
-def test_the_fast_way_takes_all_or_nothing(odd: list[Any]) -> None:
-    sets = [["k", 0, ["a"]], ["k", 1, ["a", "b"]], ["k", 2, ["b"], 7, 5]]
-    plain = [[0, n, -n, n / 3] for n in range(50)] + [[2, n, n, n] for n in range(50)]
+def test_a_stretch_is_taken_whole_or_not_at_all(odd: list[Any]) -> None:
+    sets = [["k", 0, ["a", "b"]], ["k", 1, ["a"]], ["k", 2, ["b", "c"], 7, 5]]
+    plain = [[0, n, -n, n / 3, "NaN"] for n in range(50)] + [[2, n, n, n, "-Infinity"] for n in range(50)]
     slow, fast = read(*sets, *plain), read(*sets)
-    assert fast.take_uniform(plain)
-    assert list(fast.columns) == list(slow.columns)
+    stretch = gather_stretch(plain)
+    assert stretch is not None
+    assert list(stretch.points()) == plain
+    assert fast.take_stretch(stretch)
+    assert str(list(fast.columns)) == str([point for one in plain for point in read(*sets, one).columns])
+    assert str(list(fast.columns)) == str(list(slow.columns))
     refusing = read(*sets)
-    assert not refusing.take_uniform([*plain, odd])
+    other = gather_stretch([*plain, odd])
+    assert other is None or not refusing.take_stretch(other)
     assert len(refusing.columns) == 0
+
+
+def test_a_stretch_of_other_width_than_its_keys_is_refused() -> None:
+    stretch = gather_stretch([[0, n, n, 1.0, 2.0] for n in range(20)])
+    assert stretch is not None
+    assert not read(["k", 0, ["a"]]).take_stretch(stretch)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"[0,1,2,3.5]\n[0,1,2,3.5,4.5]",
+        b"[0,1,2]\n[0,1,2,3,4]",  # as many numbers as two points
+        b"[0,1,2,3.5],[0,1,2,3.5]",
+        b"[0,1,\n2,3.5]\n[0,1,2,3.5]",
+        b"[0,1,2,3.5]\n\n[0,1,2,3.5]",
+        b"[0,1,2,[3]\n[4],1]\n[0,1,2,3.5]",
+        b"[0,1,2,3.5]\n[0,1,2,3.5",
+        b"[0,1,2,null]\n[0,1,2,3.5]",
+        b"[0,1,2,3.5,null,0,1,2,3.5]",
+        b"[0,1,2,true]\n[0,1,2,3.5]",
+        b"[0,1,2,false]\n[0,1,2,3.5]",
+        b"[0.0,1,2,3.5]\n[0,1,2,3.5]",
+        b'["a",1,2,3.5]\n[0,1,2,3.5]',
+        b"[0,1,2]\n[0,1,2]",
+        b"[]\n[]",
+        b"0,1,2,3.5\n0,1,2,3.5",
+        b"{}",
+        b"",
+    ],
+)
+def test_lines_that_are_not_all_points_of_one_width_are_no_stretch(lines: bytes) -> None:
+    assert decode_stretch(b"[0,1,2,3.5]\n[0,1,2,3.5]") is not None
+    assert decode_stretch(lines) is None
 
 
 @settings(deadline=None, max_examples=100)

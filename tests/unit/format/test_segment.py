@@ -6,8 +6,10 @@ import array
 import errno
 import io
 import math
+import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
@@ -310,16 +312,17 @@ def test_a_full_disk_is_reported_as_it_is() -> None:
 
 def test_one_key_is_read_without_the_rest() -> None:
     source = CountingSource(written(logged_in_turns(1_000_000, keys=10)).getvalue())
-    table = segment.read_points(source, key="loss/0004")
-    assert set(table.column("key").to_pylist()) == {"loss/0004"}
-    assert table.column("number").to_pylist() == list(range(4, 1_000_000, 10))
+    parts = segment.read_key(source, "loss/0004")
+    assert history_of(parts) == history_of([rows_of_key(logged_in_turns(1_000_000, keys=10), "loss/0004")])
     # The row group is read twice: once for its checksum.
     assert source.read_bytes < 0.25 * len(source.getvalue())
 
 
 def test_a_key_over_several_row_groups_is_read_whole() -> None:
-    table = segment.read_points(written(logged_in_turns(400_000, keys=2)), key="loss/0001")
-    assert table.column("number").to_pylist() == list(range(1, 400_000, 2))
+    table = logged_in_turns(400_000, keys=2)
+    parts = segment.read_key(written(table), "loss/0001")
+    assert len(parts) > 1
+    assert history_of(parts) == history_of([rows_of_key(table, "loss/0001")])
 
 
 def test_other_readers_can_skip_row_groups(tmp_path: Any) -> None:
@@ -334,12 +337,31 @@ def test_points_from_a_number_on() -> None:
     source = written(table)
     wanted = table.filter(pc.greater_equal(table.column("number"), 2_500))
     assert rows_of(segment.read_points(source, from_number=2_500)) == rows_of(wanted)
-    assert segment.read_points(source, key="loss/0001", from_number=2_990).column("number").to_pylist() == [
-        2_992, 2_995, 2_998,
-    ]  # fmt: skip
     assert segment.read_points(source, from_number=3_000).num_rows == 0
-    assert segment.read_points(source, key="lost").num_rows == 0
-    assert segment.read_points(source, key="zzz").num_rows == 0
+    later = rows_of_key(wanted, "loss/0001")
+    assert 0 < later.num_rows < 1_000
+    assert history_of(segment.read_key(source, "loss/0001", from_number=2_500)) == history_of([later])
+
+
+@pytest.mark.parametrize("key", ["lost", "zzz", "", "loss/00015"])
+def test_a_key_that_is_not_there_has_no_points(key: str) -> None:
+    for count in (1, 3):  # with one key the statistics say which it is
+        assert history_of(segment.read_key(written(logged_in_turns(3_000, keys=count)), key)) == []
+
+
+def rows_of_key(table: pa.Table, key: str) -> pa.Table:
+    return table.filter(pc.equal(table.column("key").cast(pa.string()), key))
+
+
+def history_of(parts: Iterable[pa.Table]) -> list[tuple[Any, ...]]:
+    """Return the points of one key, with values as their bits."""
+    rows: list[tuple[Any, ...]] = []
+    for part in parts:
+        columns = [part.column(name).to_pylist() for name in ("step", "timestamp_ms", "value")]
+        rows += [
+            (step, timestamp_ms, struct.pack("<d", value)) for step, timestamp_ms, value in zip(*columns, strict=True)
+        ]
+    return rows
 
 
 class CountingSource(io.BytesIO):
