@@ -11,14 +11,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tools.bench import mlflow_peer, values
+from tools.bench import mlflow_peer, push_sizes
 from tools.bench.harness import Setting, Side, run_in_turns, time_once
 from tools.bench.processes import make_environment
 from tools.bench.results import Bound, Result
@@ -27,88 +27,89 @@ NAME = "push"
 SUMMARY = "runs pushed to an MLflow server, and pushed again with nothing new"
 RATE_BOUND = Bound(0.9, at_least=True)
 WORKERS_COUNT = 4
-START_MS = 1_700_000_000_000
+TURNS_COUNT = 10
+"""How often the sides take turns."""
 
 
 def run(setting: Setting) -> Result:
-    """Measure one long run, many short ones, and a second push."""
+    """Measure long runs, many short ones, a second push, and what memory a long run takes."""
     from localtrack import Store
 
     result = Result(NAME, SUMMARY)
+    push_sizes.measure(result, setting)
     if not mlflow_peer.use_mlflow(setting, result):
         return result
     random = Random(setting.seed)
     with _serve(setting.folder) as url:
         with Store.open(str(setting.folder / "long"), create=True) as store:
-            count = setting.choose(1_000_000, 3_000)
-            with store.start_run("bench", context=False) as one:
-                for step, timestamp_ms in enumerate(values.make_timestamps_ms(count // 10, random)):
-                    metrics = {f"loss_{n}": values.float32_loss(random, step) for n in range(10)}
-                    one.log_metrics(metrics, step=step, timestamp=timestamp_ms)
+            count = setting.choose(100_000, 1_500)
+            for _ in range(TURNS_COUNT):
+                push_sizes.log_points(store, count, random)
             store.flush()
-            _compare(result, setting, url, store, f"one run of {count:,} points", rounds=1)
+            _compare(result, setting, url, store, f"{TURNS_COUNT} runs of {count:,} points")
         with Store.open(str(setting.folder / "short"), create=True) as store:
-            count = setting.choose(1_000, 8)
+            count = setting.choose(1_000, 20)
             for number in range(count):
                 with store.start_run("bench", run_name=f"run {number}", context=False) as one:
                     one.log_params({f"p{n}": random.random() for n in range(5)})
                     for step in range(10):
                         one.log_metrics({"loss": random.random(), "acc": random.random()}, step=step)
             store.flush()
-            _compare(result, setting, url, store, f"{count:,} runs of 20 points", rounds=1)
-            _push_again(result, setting, url, store, count)
+            _compare(result, setting, url, store, f"{count:,} runs of 20 points")
     return result
 
 
-def _compare(result: Result, setting: Setting, url: str, store: Any, what: str, *, rounds: int) -> None:
-    runs = _ready_made(store)
-    numbers = iter(range(1_000_000))
+def _compare(result: Result, setting: Setting, url: str, store: Any, what: str) -> None:
+    """Push all runs of a store, some of them each turn, beside ready-made requests for the same runs."""
+    run_ids = sorted(row.info.run_id for row in store.search_runs(max_results=None))
+    turns_count = setting.round_count(TURNS_COUNT)
+    parts = [run_ids[number::turns_count] for number in range(turns_count)]
+    floors, ours = iter(parts), iter(parts)
+    experiment_id = _call(url, "experiments/create", {"name": f"floor {what}"})["experiment_id"]
 
-    def floor() -> None:
-        experiment_id = _call(url, "experiments/create", {"name": f"floor {what} {next(numbers)}"})["experiment_id"]
-        with ThreadPoolExecutor(WORKERS_COUNT) as pool:
-            list(pool.map(lambda run: _send_ready_made(url, experiment_id, run), runs))
+    def send_ready_made() -> float:
+        runs = _ready_made(store, next(floors))
+        return time_once(lambda: _send_all(url, experiment_id, runs))
 
-    def ours() -> None:
-        report = store.sync(url, prefix=f"{what} {next(numbers)} ", workers=WORKERS_COUNT)
-        assert report.is_complete, report
-
-    sides = [Side(name, lambda side=side: time_once(side)) for name, side in (("floor", floor), ("localtrack", ours))]
-    turns = run_in_turns(sides, setting.round_count(rounds))
-    result.add_turns(what, "s", turns)
-    result.add_ratio(f"{what}: rate beside ready-made requests", turns, "floor", "localtrack", RATE_BOUND)
-
-
-def _push_again(result: Result, setting: Setting, url: str, store: Any, count: int) -> None:
-    def again() -> float:
+    def push() -> float:
+        part = next(ours)
         start = time.perf_counter()
-        report = store.sync(url, prefix="again ", workers=WORKERS_COUNT)
-        assert (report.unchanged_count, report.requests_count) == (count, 0)
-        return time.perf_counter() - start
+        report = store.sync(url, run_ids=part, prefix=f"{what} ", workers=WORKERS_COUNT)
+        duration_s = time.perf_counter() - start
+        assert (report.is_complete, report.count("sent")) == (True, len(part)), report
+        return duration_s
 
-    store.sync(url, prefix="again ", workers=WORKERS_COUNT)
-    what = f"{count:,} runs, nothing new, no request"
-    result.add_turns(what, "s", run_in_turns([Side("localtrack", again)], setting.round_count(5)))
+    turns = run_in_turns([Side("floor", send_ready_made), Side("localtrack", push)], turns_count)
+    result.add_turns(f"{what}, a part of them each turn", "s", turns)
+    result.add_ratio(f"{what}: rate beside ready-made requests", turns, "floor", "localtrack", RATE_BOUND)
+    whole = {side: {0: sum(by_round.values())} for side, by_round in turns.items()}
+    result.add_ratio(f"{what}: the same, all of them", whole, "floor", "localtrack", RATE_BOUND)
 
 
-def _ready_made(store: Any) -> list[dict[str, Any]]:
+def _send_all(url: str, experiment_id: str, runs: list[dict[str, Any]]) -> None:
+    with ThreadPoolExecutor(WORKERS_COUNT) as pool:
+        list(pool.map(lambda run: _send_ready_made(url, experiment_id, run), runs))
+
+
+def _ready_made(store: Any, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return the bodies of the least requests that bring each run there."""
     runs: list[dict[str, Any]] = []
-    for row in store.search_runs(max_results=None):
-        info = row.info
+    for run_id in run_ids:
+        run = store.get_run(run_id)
+        info = run.info
         table = store.metric_history(info.run_id)
         points = [
             {"key": key, "value": value, "timestamp": timestamp_ms, "step": step}
             for key, step, timestamp_ms, value in zip(*(c.to_pylist() for c in table.columns), strict=True)
         ]
         batches = [{"metrics": points[first : first + 1_000]} for first in range(0, len(points), 1_000)]
-        batches[0]["params"] = [{"key": key, "value": value} for key, value in row.params.items()]
+        batches[0]["params"] = [{"key": key, "value": value} for key, value in run.data.params.items()]
         runs.append(
             {
                 "create": {
                     "start_time": info.start_time,
                     "run_name": info.run_name,
-                    "tags": [{"key": key, "value": value} for key, value in row.tags.items()],
+                    "tags": [{"key": key, "value": value} for key, value in run.data.tags.items()],
                 },
                 # All but the run's id, which the server chooses.
                 "batches": [json.dumps(batch).encode()[1:] for batch in batches],
