@@ -87,7 +87,7 @@ PARTS: Final[dict[str, str]] = {
     "garbage[]": "kind, key, run_id, experiment_id, deleted_ms, files_count, bytes_count",
     "spared[]": "key, reason",
     "losses[]": "run_id, kind, what",
-    "plan": "experiments, runs, new_runs, points, artifacts, requests, bytes, expected_s",
+    "plan": "experiments, runs, new_runs, points, artifacts, claim_tags, requests, bytes, expected_s",
     "findings[]": "key, what, code, severity, invariant, remedy",
     "repaired[]": "key, what, code, severity, invariant, remedy",
     "datasets[]": "name, digest, context, source_type, source",
