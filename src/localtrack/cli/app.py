@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import click
@@ -66,7 +68,8 @@ class App(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with _raising_interrupts():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except LocaltrackError as error:
@@ -132,6 +135,19 @@ def main() -> NoReturn:
     # Named, because click would call it `python -m localtrack` where it was started so.
     app.main(prog_name="localtrack")
     sys.exit(0)
+
+
+@contextmanager
+def _raising_interrupts() -> Iterator[None]:
+    """While a command goes on, let Ctrl-C be an exception also where it ends the process before and after."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _show_traceback(ctx: click.Context) -> None:

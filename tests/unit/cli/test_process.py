@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -80,6 +81,48 @@ def test_a_reader_that_stops_is_no_error(place: Place, arguments: list[str]) -> 
     os.close(reader)
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (141, b"")
+
+
+INTERRUPTED: dict[str, tuple[str, int, str]] = {
+    "while the commands are loaded": (
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'localtrack.cli.commands.gc':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n",
+        -signal.SIGINT,
+        "",
+    ),
+    "while a command runs": (
+        "import localtrack.api.store as module\n"
+        "def interrupt(*_arguments, **_options):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "module.Store.open = interrupt\n",
+        130,
+        "Error: Interrupted.\n",
+    ),
+    "at the end of the process": (
+        "import atexit\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n",
+        -signal.SIGINT,
+        "",
+    ),
+}
+"""What interrupts, then exit code (that of a process that the signal ended: 130 in a shell) and what is said."""
+
+
+@pytest.mark.parametrize("when", INTERRUPTED)
+def test_ctrl_c_leaves_no_traceback(first_place: Place, when: str) -> None:
+    hook, exit_code, said = INTERRUPTED[when]
+    script = (
+        "import os, signal, sys, time\n"
+        "from localtrack.__main__ import main\n"
+        f"sys.argv = ['localtrack', 'experiments', '--store', {str(first_place.path)!r}]\n"
+        f"{hook}"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (exit_code, said)
 
 
 def test_any_name_can_be_printed_in_any_encoding(first_place: Place) -> None:
