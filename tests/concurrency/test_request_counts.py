@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import tempfile
 import time
 import uuid
@@ -69,6 +70,8 @@ def test_searches(
     s3: S3Server, s3_url: str, new_machine: Callable[[], None], rounds: Callable[[int, int], int]
 ) -> None:
     count, new_count = rounds(120, 10_000), rounds(20, 100)
+    if count == 10_000:
+        faulthandler.cancel_dump_traceback_later()  # it is meant to take its time
     fill(s3_url, count)
     found: dict[str, Counter[str]] = {}
     with Store.open(s3_url, create=False) as store:

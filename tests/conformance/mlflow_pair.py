@@ -195,16 +195,20 @@ class Pair:
     def __init__(self, folder: Path) -> None:
         uri = f"sqlite:///{folder}/mlflow.db"
         # What the comparison does not need is waiting for the disk at each call.
-        sqlalchemy.event.listen(
-            SqlAlchemyStore._get_or_create_engine(uri),
-            "connect",
-            lambda connection, _: connection.execute("PRAGMA synchronous = OFF"),
-        )
+        if hasattr(SqlAlchemyStore, "_get_or_create_engine"):  # not in 3.6, but in 3.11
+            sqlalchemy.event.listen(
+                SqlAlchemyStore._get_or_create_engine(uri),
+                "connect",
+                lambda connection, _: connection.execute("PRAGMA synchronous = OFF"),
+            )
         self.sql = SqlAlchemyStore(uri, str(folder / "mlruns"))
         with self.sql.engine.begin() as connection:
             # Ids count up from the greatest: none of ours is a number that a case might use.
-            columns = "experiment_id, name, lifecycle_stage, workspace"
-            values = f"{FIRST_EXPERIMENT_ID}, 'first', 'deleted', 'default'"
+            columns, values = "experiment_id, name, lifecycle_stage", f"{FIRST_EXPERIMENT_ID}, 'first', 'deleted'"
+            if any(
+                column["name"] == "workspace" for column in sqlalchemy.inspect(connection).get_columns("experiments")
+            ):
+                columns, values = f"{columns}, workspace", f"{values}, 'default'"
             connection.execute(sqlalchemy.text(f"INSERT INTO experiments ({columns}) VALUES ({values})"))
         self.localtrack = LocaltrackStore(f"localtrack://{folder}/store")
 

@@ -14,9 +14,13 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from localtrack import Store
 from localtrack.mlflow_plugin.opened import open_store
+
+GC_TAKES_MODELS = hasattr(SqlAlchemyStore, "_get_deleted_logged_models")
+"""Not in MLflow 3.6, but in 3.11: before, `mlflow gc` lets logged models be, and no store is asked for deleted ones."""
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's
 
@@ -69,6 +73,8 @@ class Place:
         found = {}
         for name, one in self.ids.items():
             kind = name.partition(" ")[0]
+            if kind == "model" and not GC_TAKES_MODELS:
+                continue
             try:
                 if kind == "run":
                     found[name] = self.client.get_run(one).info.lifecycle_stage
@@ -142,14 +148,15 @@ def test_the_same_goes_and_the_same_stays(both: tuple[Place, Place], name: str, 
     before = ours.left()
     assert before == theirs.left()
     for arguments in PROGRAMS[name]:
+        if not GC_TAKES_MODELS and "--logged-model-ids" in arguments:
+            del arguments[arguments.index("--logged-model-ids") :]
         assert ours.gc(*arguments) == theirs.gc(*arguments), arguments
         assert ours.left() == theirs.left(), arguments
     if name == "refused":
         assert ours.left() == before
         return
-    assert {one for one, stage in ours.left().items() if stage == "active"} == {
-        "experiment lab", "experiment empty", "run kept", "model kept",
-    }  # fmt: skip
+    kept = {"experiment lab", "experiment empty", "run kept", *(["model kept"] if GC_TAKES_MODELS else [])}
+    assert {one for one, stage in ours.left().items() if stage == "active"} == kept
     assert "deleted" not in ours.left().values()
     # The name is free again, and what is new has nothing to do with what was.
     made = [place.client.create_experiment("old") for place in (theirs, ours)]

@@ -1,4 +1,4 @@
-"""A password in the URL of a store is used, and found nowhere: no output, log, error, file or tag has it."""
+"""A store on an SFTP server: what a search asks of it, and a password in its URL, which is found nowhere."""
 
 from __future__ import annotations
 
@@ -104,6 +104,25 @@ def test_no_output_and_no_file_has_it(
     assert len(found) > 10
     assert [path for path in found if PASSWORD.encode() in path.read_bytes()] == []
     assert [path for place in places for path in place.rglob("*") if PASSWORD in path.name] == []
+
+
+def test_a_search_lists_the_folders_of_new_runs_alone(server: SftpServer, url: str) -> None:
+    """A server of files lists a folder at a time: runs that have ended and are known take no request."""
+    with Store.open(url) as store, Store.open(url, create=False) as searching:
+        counts = []
+        for more in (12, 0, 3, 0):
+            for _ in range(more):
+                with store.start_run("e", context=False) as run:
+                    run.log_metric("loss", 1.0)
+            store.flush()
+            with server.counted() as counted:
+                searching.search_runs(filter_string="metrics.loss = 1")
+            counts.append(counted["LIST"])
+        assert len(searching.search_runs()) == 15
+    first, second, third, fourth = counts
+    assert 12 < first <= 12 + 12
+    assert (second, fourth) <= (6, 6)
+    assert 3 < third <= 3 + 6
 
 
 def test_mlflow_shows_it_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
