@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.crash.cleanup_program import copy_store
+from tests.crash.cleanup_program import copy_store, fingerprint
 from tests.crash.faults import EXIT_CODE
 from tests.crash.forks import Forks
 from tests.crash.test_faults import plan_faults
@@ -39,6 +39,8 @@ class Trial:
         self._made = made
         self._deed = deed
         self.root = folder / "store"
+        self.verdicts: dict[str, list[str]] = {}
+        """By the fingerprint of what was judged: most faults leave what another one left."""
 
     def run(self, fault: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         copy_store(str(self._made / "store"), str(self.root))
@@ -48,6 +50,17 @@ class Trial:
             f"{PROGRAM}look_after", root=str(self.root), deed=self._deed, report=str(report), fault=fault
         )
         return code, json.loads(report.read_text()) if report.exists() else {}
+
+    def try_fault(self, fault: dict[str, Any]) -> list[str]:
+        """Return what a fault led to that may not be."""
+        code, left = self.run(fault)
+        problems = [left["problem"]] if left.get("problem") else []
+        if code != (EXIT_CODE if fault["kind"].startswith("exit") else 0):
+            problems.append(f"the program ended with {code}")
+        state = fingerprint(str(self.root))
+        if state not in self.verdicts:
+            self.verdicts[state] = self.judge()
+        return problems + self.verdicts[state]
 
     def judge(self) -> list[str]:
         report = self._folder / "verdict"
@@ -70,11 +83,7 @@ def test_a_fault_anywhere_changes_no_answer(
     faults = plan_faults(report["operations"], stride=None if long_form else 8)
     wrong: dict[str, list[str]] = {}
     for fault in faults:
-        code, left = trial.run(fault)
-        problems = [left["problem"]] if left.get("problem") else []
-        if code != (EXIT_CODE if fault["kind"].startswith("exit") else 0):
-            problems.append(f"the program ended with {code}")
-        problems += trial.judge()
+        problems = trial.try_fault(fault)
         if problems:
             wrong[f"{fault} {report['operations'][fault['at']]}"] = problems
     assert wrong == {}

@@ -118,6 +118,12 @@ class RunPage(Sequence[RunRow]):
             self._rows = self._from_index(lambda snapshot, numbers: snapshot.rows(numbers))
         return self._rows
 
+    def run_ids(self) -> list[str]:
+        """Return the ids of the runs, in order, without reading more of them."""
+        if self._rows is not None or self._snapshot is None:
+            return [row.info.run_id for row in self.rows]
+        return self._from_index(lambda snapshot, numbers: snapshot.run_ids(numbers))
+
     def values(self) -> list[RunValues] | None:
         """Return what is shown of the runs in a list, without reading whole rows; None where these are less work."""
         if self._rows is not None or self._snapshot is None:

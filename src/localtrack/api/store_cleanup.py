@@ -88,16 +88,16 @@ class CleanupCalls:
                 "Neither max_timestamp_millis nor filter_string says which runs to delete.", hint="Give one of them."
             )
         experiment = require_active(self._catalog.find(experiment_id))
+        if max_timestamp_millis is not None:
+            filter_string = _add_condition(filter_string, f"attributes.start_time <= {max_timestamp_millis}")
         page = self.search_runs(
             [experiment.experiment_id],
             filter_string,
             order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-            max_results=None,
+            max_results=limit,
             run_view_type=ViewType.ACTIVE_ONLY,
         )
-        last_ms = max_timestamp_millis
-        found = [row.info.run_id for row in page if last_ms is None or row.info.start_time <= last_ms]
-        return found[:limit]
+        return page.run_ids()
 
     def restore_runs(
         self,
@@ -146,7 +146,7 @@ class CleanupCalls:
             [experiment.experiment_id], filter_string, max_results=None, run_view_type=ViewType.DELETED_ONLY
         )
         edits = self._catalog.read()
-        deleted_ms = {row.info.run_id: edits.deleted_ms(row.info.run_id, experiment.experiment_id) or 0 for row in page}
+        deleted_ms = {run_id: edits.deleted_ms(run_id, experiment.experiment_id) or 0 for run_id in page.run_ids()}
         first_ms = min_timestamp_millis
         found = [run_id for run_id, at_ms in deleted_ms.items() if first_ms is None or at_ms >= first_ms]
         return sorted(found, key=lambda run_id: (-deleted_ms[run_id], run_id))[:limit]
@@ -228,7 +228,7 @@ class CleanupCalls:
         self.let_go_of_deleted_models()
         chosen = None if experiment_ids is None else list(experiment_ids)
         page = self.search_runs(chosen, filter_string, max_results=None, run_view_type=ViewType.DELETED_ONLY)
-        run_ids = [row.info.run_id for row in page]
+        run_ids = page.run_ids()
         wanted = Wanted(run_ids=run_ids)
         if not filter_string.strip() and only_synced_to is None:
             experiments = self._catalog.read().experiments
@@ -280,9 +280,7 @@ class CleanupCalls:
         if order.field.key and not any(order.field.key in of_run for of_run in keys.values()):
             # A name that was misspelt would keep any runs, and remove the best.
             page = self.search_runs([experiment_id], max_results=None, run_view_type=ViewType.ALL)
-            return dict.fromkeys(
-                [row.info.run_id for row in page], f"no run of its experiment has what {by!r} speaks of"
-            )
+            return dict.fromkeys(page.run_ids(), f"no run of its experiment has what {by!r} speaks of")
         return dict.fromkeys(keys, f"it is among the best {count} by {by}")
 
     def remove_runs(self, run_ids: Iterable[str], *, dry_run: bool = False) -> GcReport:
@@ -428,6 +426,18 @@ def parse_duration_ms(text: str | datetime.timedelta) -> int:
 
 def _checked_time(time_ms: int | None) -> int | None:
     return None if time_ms is None else to_timestamp_ms(time_ms)
+
+
+def _add_condition(filter_string: str, condition: str) -> str:
+    """Return a filter that asks for one more thing.
+
+    Raises:
+        InvalidInputError: The filter cannot be read by itself: `a = 1) OR (b = 2` would be another one in parentheses.
+    """
+    from localtrack.query.fields import RUNS as RUN_FIELDS
+    from localtrack.query.grammar import parse_filter
+
+    return condition if parse_filter(filter_string, RUN_FIELDS) is None else f"({filter_string}) AND {condition}"
 
 
 def _bulk_limit(max_runs: int | None) -> int:

@@ -77,6 +77,11 @@ class IndexSnapshot:
         with self._damage_told():
             return [self.view.row(number) for number in numbers]
 
+    def run_ids(self, numbers: Sequence[int]) -> list[str]:
+        """Return the ids of the runs of these numbers."""
+        with self._damage_told():
+            return [self.view.run_id(number) for number in numbers]
+
     def to_arrow(self, numbers: Sequence[int]) -> pa.Table:
         """Return the runs of these numbers as `frames.to_arrow` does."""
         from localtrack.query.index_frames import view_to_arrow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import localtrack
+from localtrack.api import store_cleanup
 from localtrack.api.store import Store
 from localtrack.errors import InvalidInputError, NotFoundError, StateError
 from localtrack.storage.local import LocalStorage
@@ -91,6 +92,34 @@ def test_by_filter(store: Store) -> None:
     assert store.delete_runs(experiment_id, NOW_MS, filter_string="tags.n != '7'") == 1
     assert store.restore_runs(experiment_id, filter_string="tags.n = '4'") == 1
     assert active(store) == {ids[2], ids[3], ids[4]}
+
+
+def test_calls_that_are_limited_delete_and_restore_all_of_them_one_after_the_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More runs than a call deletes: each says how many it was, and the next goes on where it ended."""
+    experiment_id, ids = fill(store, 25)
+    monkeypatch.setattr(store_cleanup, "MAX_BULK_COUNT", 10)
+    last_ms = NOW_MS + 10_000
+    left = list(ids)
+    for count in (10, 10, 5, 0):
+        assert store.delete_runs(experiment_id, last_ms) == count
+        left = left[count:]
+        assert active(store) == set(left)
+    assert len(store.search_runs(max_results=None)) == 1  # that of the other experiment
+    assert [store.restore_runs(experiment_id, 0) for _ in range(4)] == [10, 10, 5, 0]
+    assert active(store) == set(ids)
+    assert [store.delete_runs(experiment_id, filter_string="tags.n != '7'") for _ in range(4)] == [10, 10, 4, 0]
+    assert active(store) == {ids[7]}
+
+
+def test_a_filter_is_read_by_itself_before_a_time_is_added_to_it(store: Store) -> None:
+    experiment_id, ids = fill(store, 3)
+    for text in ("tags.n = '0') OR (tags.n = '1'", "tags.n = '0' OR", ")"):
+        with pytest.raises(InvalidInputError):
+            store.delete_runs(experiment_id, NOW_MS + 1_000, filter_string=text)
+    assert store.delete_runs(experiment_id, NOW_MS + 10, filter_string="tags.n = '0' OR tags.n = '2'") == 1
+    assert active(store) == set(ids[1:])
 
 
 def test_a_call_without_a_choice_deletes_nothing(store: Store) -> None:
