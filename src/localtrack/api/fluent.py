@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack import reporting
 from localtrack.api import active, environment
+from localtrack.api.argument_types import explain_wrong_types
 from localtrack.api.fluent_experiments import active_experiment_id, check_experiment_id, chosen_experiment_id
 from localtrack.api.fluent_store import active_store
 from localtrack.errors import ErrorCode, InvalidInputError, StateError
@@ -22,6 +23,7 @@ _NOTE_TAG = "mlflow.note.content"
 _PARENT_TAG = "mlflow.parentRunId"
 
 
+@explain_wrong_types
 def start_run(
     run_id: str | None = None,
     experiment_id: str | None = None,

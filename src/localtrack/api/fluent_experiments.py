@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
+from localtrack.api.argument_types import explain_wrong_types
 from localtrack.api.fluent_store import active_store
 from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError
 from localtrack.types import DEFAULT_EXPERIMENT_ID, Experiment, ViewType
@@ -134,6 +135,7 @@ def restore_experiment(experiment_id: str) -> None:
     active_store().restore_experiment(experiment_id)
 
 
+@explain_wrong_types
 def set_experiment_tag(key: str, value: Any) -> None:
     """Set a tag of the active experiment."""
     set_experiment_tags({key: value})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from localtrack import reporting
 from localtrack.api import active
 from localtrack.api.active_model import ActiveModel, get_active_model_id
+from localtrack.api.argument_types import explain_wrong_types
 from localtrack.api.dataset_inputs import describe_dataset
 from localtrack.api.fluent import run_to_log_to
 from localtrack.api.fluent_experiments import active_experiment_id
@@ -53,6 +54,7 @@ def log_input(
     run.log_inputs([known for known in datasets if known is not None], [model] if model else None)
 
 
+@explain_wrong_types
 def log_inputs(
     datasets: list[Any] | None = None,
     contexts: list[str | None] | None = None,
@@ -86,6 +88,7 @@ def log_outputs(models: list[LoggedModelOutput] | None = None) -> None:
 # -- logged models
 
 
+@explain_wrong_types
 def initialize_logged_model(
     name: str | None = None,
     source_run_id: str | None = None,
@@ -109,6 +112,7 @@ def initialize_logged_model(
     return model
 
 
+@explain_wrong_types
 def create_external_model(
     name: str | None = None,
     source_run_id: str | None = None,
@@ -172,6 +176,7 @@ def search_logged_models(
     *,
     output_format: Literal["list"],
 ) -> list[LoggedModel]: ...
+@explain_wrong_types
 def search_logged_models(
     experiment_ids: list[str] | None = None,
     filter_string: str | None = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from localtrack import reporting
 from localtrack.api import environment
 from localtrack.api.active_model import note_use
+from localtrack.api.argument_types import explain_wrong_types_of, raise_if_wrong
 from localtrack.api.run_links import RunLinks
 from localtrack.errors import InvalidInputError, LocaltrackError, QuotaExceededError, StorageError
 from localtrack.format.names import (
@@ -35,6 +36,7 @@ MAX_BACKLOG_COUNT: Final = 200_000
 """With `on_error="warn"`: how many calls are kept in memory while the store cannot be written to."""
 
 
+@explain_wrong_types_of("log_metric", "log_metrics")
 class ActiveRun(RunLinks):
     """A run to log to. As a context manager it ends FINISHED, or FAILED when an exception passes through.
 
@@ -101,6 +103,9 @@ class ActiveRun(RunLinks):
         except LocaltrackError as error:
             kept, at_ms = dict(metrics), self._store.clock() if timestamp is None else timestamp
             self._fail(error, lambda: self._writer.log_set(kept, 0 if step is None else step, at_ms))
+        except (AttributeError, TypeError) as error:
+            raise_if_wrong(ActiveRun.log_metrics, error, self, metrics, step, timestamp)
+            raise
 
     # -- params and tags
 

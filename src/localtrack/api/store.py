@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api import environment
+from localtrack.api.argument_types import explain_wrong_types, explain_wrong_types_of
 from localtrack.api.store_analysis import AnalysisCalls
 from localtrack.api.store_artifacts import ArtifactCalls
 from localtrack.api.store_cleanup import CleanupCalls
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from localtrack.store.spool_thread import SpoolKeeper
 
 
+@explain_wrong_types_of()
 class Store(
     AnalysisCalls,
     HistoryCalls,
@@ -67,6 +69,7 @@ class Store(
         """With what another process opens this store alike."""
 
     @classmethod
+    @explain_wrong_types
     def open(
         cls,
         location: str | os.PathLike[str],

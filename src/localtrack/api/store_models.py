@@ -275,6 +275,8 @@ def checked_model_metric(metric: Any) -> ModelMetric:
     """Return a metric of a logged model as its log has it, else raise `InvalidInputError`."""
     from localtrack.format.modellog import ModelMetric
 
+    if not all(hasattr(metric, name) for name in ("key", "value", "timestamp", "step")):
+        raise InvalidInputError(f"{str(metric)[:60]!r} is not a metric.", hint="Give objects of localtrack.Metric.")
     dataset = getattr(metric, "dataset_name", None), getattr(metric, "dataset_digest", None)
     if dataset.count(None) == 1:
         raise InvalidInputError("Both dataset_name and dataset_digest must be provided if one is provided")

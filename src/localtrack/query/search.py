@@ -89,13 +89,13 @@ def select_page(
     return cut_numbers(snapshot.select(statement), max_results=max_results, offset=offset)
 
 
-def parse_view_type(view_type: int) -> tuple[str, ...]:
+def parse_view_type(view_type: object) -> tuple[str, ...]:
     """Return the life-cycle stages that a view shows.
 
     Raises:
         InvalidInputError: There is no such view.
     """
-    if view_type not in _STAGES:
+    if not isinstance(view_type, int) or view_type not in _STAGES:
         raise InvalidInputError(
             f"There is no view type {str(view_type)[:40]!r}.",
             code=ErrorCode.INVALID_VALUE,
