@@ -78,6 +78,11 @@ class Sink:
         self._runs[doc["run_id"]]["info"].update(doc)
         return {}
 
+    def _runs_set_tag(self, doc: dict[str, Any]) -> dict[str, Any]:
+        tags = self._runs[doc["run_id"]]["data"]["tags"]
+        tags[:] = [row for row in tags if row["key"] != doc["key"]] + [{"key": doc["key"], "value": doc["value"]}]
+        return {}
+
     def _runs_log_batch(self, doc: dict[str, Any]) -> dict[str, Any]:
         """Points come in ascending order, so that the last one that came is the last one."""
         data, counts = self._runs[doc["run_id"]]["data"], self._counts[doc["run_id"]]
