@@ -433,6 +433,7 @@ class Push:
 
     def _note_done(self, run: SentRun, remote: Mapping[str, Any], context: PushContext, progress: PushProgress) -> None:
         local, translation = run.local, run.translation
+        parent = translation.tags.get(MLFLOW_PARENT_TAG)
         context.ledger.append(
             "done",
             {
@@ -455,6 +456,7 @@ class Push:
                 "deleted_here": local.is_deleted,
                 "deleted": False,
                 **({"orphan_of": translation.parent_id} if translation.is_parent_missing else {}),
+                **({"child_of": [translation.parent_id, parent]} if parent is not None else {}),
             },
         )
         for path, reason in run.artifacts.left_out.items():
