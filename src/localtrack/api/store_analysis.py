@@ -48,9 +48,9 @@ class AnalysisCalls(SearchCalls):
 
         Concurrency: the answer shows each run as it is when its part is read.
         """
-        from localtrack.query.sql.result import answer_query
+        from localtrack.query.sql.result import run_query
 
-        return answer_query(query, parameters, self._sql_source)
+        return run_query(query, parameters, self._sql_source())
 
     def iter_runs(
         self,

@@ -183,6 +183,22 @@ def test_a_damaged_index_is_left_aside(
     assert told
 
 
+def test_one_damaged_file_of_the_index_is_named_and_the_answer_is_whole(store: Store, tmp_path: Path) -> None:
+    query = "SELECT run_id, key FROM params UNION ALL SELECT run_id, key FROM metrics"
+    wanted = sorted((row["run_id"], row["key"]) for row in store.sql(query))
+    store.flush()
+    copy = tmp_path / "copy"
+    shutil.copytree(store.uri, copy)
+    with Store.open(copy) as copied:
+        copied.compact()
+    (path,) = (copy / "index").rglob("*.metrics.parquet")
+    path.write_bytes(bytes(path.stat().st_size))
+    with Store.open(copy) as damaged:
+        answer = damaged.sql(query)  # params are handed out before metrics are read
+        assert sorted((row["run_id"], row["key"]) for row in answer) == wanted
+        assert any(path.name in finding.what for finding in answer.findings)
+
+
 def test_batches_go_on_where_the_index_turns_out_to_be_damaged(store: Store, tmp_path: Path) -> None:
     store.flush()
     copy = tmp_path / "copy"

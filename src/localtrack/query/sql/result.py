@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from localtrack.errors import DamagedIndexError, ErrorCode, InvalidInputError, StateError
+from localtrack.errors import ErrorCode, InvalidInputError, StateError
 from localtrack.query.connection import open_sealed
 from localtrack.query.frame import table_to_pandas, table_to_polars
 from localtrack.query.sql.guard import iter_parts, parse_query, query_error, views_of, words_of
@@ -26,25 +26,6 @@ _MAX_PARAMETERS_COUNT: Final = 10_000
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Bound = list[Any] | dict[str, Any]
-
-
-def answer_query(query: str, parameters: Parameters | None, make_source: Callable[[], Source]) -> SqlResult:
-    """Run a query, and again where the search index turns out to be damaged before the first row was handed out.
-
-    Args:
-        query: As for `run_query`.
-        parameters: As for `run_query`.
-        make_source: Gives what the views are made of; the second time without what was found damaged.
-
-    Raises:
-        InvalidInputError: As `run_query`.
-    """
-    try:
-        result = run_query(query, parameters, make_source())
-    except DamagedIndexError:
-        return run_query(query, parameters, make_source())
-    result.run_again = lambda: run_query(query, parameters, make_source())
-    return result
 
 
 def run_query(query: str, parameters: Parameters | None, source: Source) -> SqlResult:
@@ -111,8 +92,6 @@ class SqlResult:
         self._relation: duckdb.DuckDBPyRelation | None = relation
         self._source = source
         self._table: pa.Table | None = None
-        self.run_again: Callable[[], SqlResult] | None = None
-        """Gives the answer of another try, once; None where there is none."""
         self.columns: list[str] = list(relation.columns)
         """Names of the columns, in order."""
         self.types: list[str] = [str(kind) for kind in relation.types]
@@ -165,14 +144,9 @@ class SqlResult:
 
         if self._table is not None:
             return BatchReader(self._table.schema, iter(self._table.to_batches(max_chunksize=rows)))
-        try:
-            reader = self._open(rows)
-        except DamagedIndexError:
-            if not self._try_again():
-                raise
-            reader = self._open(rows)
+        reader = self._open(rows)
         schema = pa.schema([_handy_field(field) for field in reader.schema])
-        return BatchReader(schema, self._drain(reader, schema, rows))
+        return BatchReader(schema, self._drain(reader, schema))
 
     def to_arrow(self) -> pa.Table:
         """Return all rows as an Arrow table."""
@@ -209,31 +183,10 @@ class SqlResult:
             reader: pa.RecordBatchReader = read(rows)
             return reader
 
-    def _try_again(self) -> bool:
-        """Take the place of another try at the same query; return whether there is one."""
-        run_again, self.run_again = self.run_again, None
-        if run_again is None:
-            return False
-        other = run_again()
-        self._close()
-        self._relation, self._source = other._relation, other._source
-        # Or the connection would be closed with the other answer, which nobody holds.
-        other._close.detach()
-        self._close = weakref.finalize(self, _end, other._connection)
-        return True
-
-    def _drain(self, reader: pa.RecordBatchReader, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    def _drain(self, reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         try:
-            try:
-                batch = self._next_batch(reader, schema)
-            except DamagedIndexError:
-                if not self._try_again():
-                    raise
-                reader = self._open(rows)
-                batch = self._next_batch(reader, schema)
-            while batch is not None:
+            while (batch := self._next_batch(reader, schema)) is not None:
                 yield batch
-                batch = self._next_batch(reader, schema)
         finally:
             self._close()
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from localtrack.errors import DamagedIndexError
 from localtrack.format.arrow_columns import ColumnType, column
 from localtrack.format.segment_table import column as one_array
 from localtrack.query.relations import experiments_relation, models_relation
 from localtrack.query.snapshot import RunSnapshot
 from localtrack.query.sql.columns import VIEWS
 from localtrack.query.sql.streams import Candidates, Produce, make_stream
-from localtrack.storage.once import once
 from localtrack.types import DatasetInput, Experiment, FileInfo, Finding, LoggedModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 ChooseKeys = Callable[[Sequence[str]], Sequence[str]]
 
 _Parts = tuple["pa.Schema", Sequence[str], Produce]
@@ -26,6 +28,8 @@ _Parts = tuple["pa.Schema", Sequence[str], Produce]
 
 _MAX_TIME_MS: Final = 253_402_300_799_999
 """The end of the year 9999: what the calendars of Python and pandas know."""
+_TRIES: Final = 3
+"""How often the index may turn out to be damaged while one part of a query is read."""
 _BATCH_RUNS: Final = 256
 """Runs whose artifacts are listed before rows are handed over."""
 
@@ -58,6 +62,9 @@ class Source:
     """The runs that the stream of the query has to be read of; None for all."""
     words: Sequence[str] = ()
     """The texts that the query compares with, in its own text and as parameters."""
+    _snapshot: RunSnapshot | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """DuckDB reads several views at once."""
 
     def list_runs(self) -> Sequence[str]:
         """Return the ids of the runs that a stream may have to be read of."""
@@ -67,12 +74,32 @@ class Source:
         wanted = set(self.only_runs)
         return [run_id for run_id in run_ids if run_id in wanted]
 
-    @once
-    def snapshot(self) -> RunSnapshot:
-        """All runs as they were when the query first asked for them."""
-        snapshot = self.take_snapshot()
-        self.findings += snapshot.findings
-        return snapshot
+    def ask(self, question: Callable[[RunSnapshot], T]) -> T:
+        """Ask all runs, as they were when the query first asked for them.
+
+        Where a file of the search index turns out to be damaged, they are taken anew without it. Rows that the query
+        has by then, it keeps: they were sound.
+        """
+        for _ in range(_TRIES):
+            snapshot = self._hold_snapshot()
+            try:
+                return question(snapshot)
+            except DamagedIndexError:  # the index was told, and does without that file from now on
+                self._drop_snapshot(snapshot)
+        return question(self._hold_snapshot())
+
+    def _hold_snapshot(self) -> RunSnapshot:
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = self.take_snapshot()
+                self.findings += self._snapshot.findings
+            return self._snapshot
+
+    def _drop_snapshot(self, snapshot: RunSnapshot) -> None:
+        """Let go of a snapshot, unless another thread has by now taken another one."""
+        with self._lock:
+            if self._snapshot is snapshot:
+                self._snapshot = None
 
 
 def make_view(name: str, source: Source) -> Any:
@@ -134,7 +161,7 @@ def _tall(name: str) -> Callable[[Source], _Parts]:
 
         def produce(candidates: Candidates) -> Iterable[pa.Table]:
             keys = candidates.only_words("key", source.words)
-            table = _with_run_ids(source.snapshot.table(name, keys=keys), source.snapshot)
+            table = source.ask(lambda snapshot: _with_run_ids(snapshot.table(name, keys=keys), snapshot))
             if name == "metrics":
                 table = table.rename_columns({"timestamp": "timestamp_ms"})
             yield table.select(titles)
@@ -157,7 +184,7 @@ def _runs(source: Source) -> _Parts:
     def produce(candidates: Candidates) -> Iterable[pa.Table]:
         # Of a million runs each column takes time; those that nobody looks at stay empty.
         wanted = [name for name in schema.names if candidates.wants([name])]
-        runs = source.snapshot.runs(wanted)
+        runs = source.ask(lambda snapshot: snapshot.runs(wanted))
         columns: dict[str, Any] = {name: runs.column(name) for name in wanted}
         columns |= {name: _moments(columns[name]) for name in wanted if name.endswith("_time")}
         nothing = [pa.nulls(runs.num_rows, schema.field(name).type) for name in schema.names]
@@ -189,22 +216,33 @@ def _datasets(source: Source) -> _Parts:
     others = [name for name in titles if name not in known]
 
     def produce(candidates: Candidates) -> Iterable[pa.Table]:
-        snapshot = source.snapshot
-        table = _with_run_ids(snapshot.table("datasets"), snapshot)
+        snapshot, table = source.ask(lambda it: (it, _with_run_ids(it.table("datasets"), it)))
         columns: dict[str, Any] = {name: table.column(name).cast(text) for name in known}
         texts = {name: values.to_pylist() for name, values in columns.items()}
-        numbers: Any = table.column("row").to_pylist()
+        numbers = dict(zip(texts["run_id"], table.column("row").to_pylist(), strict=True))
         places = candidates.select(**texts)
+
+        def read_inputs(asked: RunSnapshot, run_ids: Collection[str]) -> dict[tuple[str, str, str], DatasetInput]:
+            nonlocal snapshot, numbers
+            if asked is not snapshot:
+                runs = asked.runs(["run_id"])
+                rows = (runs.column(name).to_pylist() for name in ("run_id", "row"))
+                snapshot, numbers = asked, dict(zip(*rows, strict=True))
+            return _dataset_inputs(asked, {run_id: numbers[run_id] for run_id in run_ids if run_id in numbers})
+
         is_whole = candidates.wants(others)
         for start in range(0, len(places), _BATCH_RUNS):
             chosen = places[start : start + _BATCH_RUNS]
-            values: dict[str, list[Any]] = {name: [texts[name][place] for place in chosen] for name in known}
-            if is_whole:
-                found = _dataset_inputs(snapshot, [numbers[place] for place in chosen])
-                keys = [(numbers[place], texts["name"][place], texts["digest"][place]) for place in chosen]
-                values |= _described([found[key] for key in keys])
-            else:  # nobody looks at them
-                values |= dict.fromkeys(others, [None] * len(chosen)) | {"tags": [{}] * len(chosen)}
+            described: dict[str, list[Any]] = dict.fromkeys(others, [None] * len(chosen)) | {"tags": [{}] * len(chosen)}
+            if is_whole:  # or nobody looks at them
+                run_ids = dict.fromkeys(texts["run_id"][place] for place in chosen)
+                found = source.ask(lambda it, run_ids=run_ids: read_inputs(it, run_ids))  # type: ignore[misc]
+                keys = {
+                    place: (texts["run_id"][place], texts["name"][place], texts["digest"][place]) for place in chosen
+                }
+                chosen = [place for place in chosen if keys[place] in found]
+                described = _described([found[keys[place]] for place in chosen])
+            values = {name: [texts[name][place] for place in chosen] for name in known} | described
             arrays = [
                 column("string", values[name]) if types[name] is text else _maps("string", values[name])
                 for name in titles
@@ -214,12 +252,11 @@ def _datasets(source: Source) -> _Parts:
     return schema, known, produce
 
 
-def _dataset_inputs(snapshot: RunSnapshot, numbers: Sequence[int]) -> dict[tuple[int, str, str], DatasetInput]:
-    """Return what runs say of their data sets, by the number of the run, name and digest."""
-    distinct = list(dict.fromkeys(numbers))
+def _dataset_inputs(snapshot: RunSnapshot, numbers: Mapping[str, int]) -> dict[tuple[str, str, str], DatasetInput]:
+    """Return what runs, given as the number of each id, say of their data sets, by run, name and digest."""
     return {
-        (number, read.dataset.name, read.dataset.digest): read
-        for number, row in zip(distinct, snapshot.rows(distinct), strict=True)
+        (run_id, read.dataset.name, read.dataset.digest): read
+        for run_id, row in zip(numbers, snapshot.rows(list(numbers.values())), strict=True)
         for read in row.datasets
     }
 

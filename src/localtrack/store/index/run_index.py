@@ -118,7 +118,8 @@ class RunIndex:
     def distrust(self, why: str) -> None:
         """Leave the index on disk aside from now on, until it was made anew."""
         reporting.debug("the search index of %s is made anew: %s", self.storage.uri, why)
-        self._distrusted = self.manifest.token or "?"
+        # Told again of the same index, as by a query of two threads, it must not come to be trusted.
+        self._distrusted = self.manifest.token or self._distrusted or "?"
         self.findings = [Finding("index", why)] if why else []
         self._start_from(Manifest(self.manifest.store_id))
 
