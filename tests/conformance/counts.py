@@ -12,7 +12,8 @@ from tests.independent.runs import read_run, run_key
 
 from localtrack.api.store import Store
 from localtrack.quota.report import run_measures
-from localtrack.store.use import Use
+from localtrack.store.quota_use import RunUse
+from localtrack.store.run_counts import COUNTED
 from localtrack.types import ViewType
 
 
@@ -20,9 +21,21 @@ def count_by_library(store: Store) -> dict[str, dict[str, int]]:
     """Return per run what counts towards `run.…` limits, but for files and bytes."""
     counts = {}
     for row in store.search_runs(run_view_type=ViewType.ALL, max_results=None):
-        measures = run_measures(row, Use())
+        measures = run_measures(row)
         counts[row.info.run_id] = {name: measures[f"run.{name}"] for name in ("metric_steps", "metric_keys", *_STATE)}
     return counts
+
+
+def count_by_columns(store: Store) -> dict[str, dict[str, int]]:
+    """The same, by the columns of the index, as for a page of more than a thousand runs."""
+    page = store.search_runs(run_view_type=ViewType.ALL, max_results=None)
+    assert page._snapshot is not None
+    uses: list[RunUse] = page._snapshot.uses(page._numbers, COUNTED)
+    rows = page.rows
+    assert [(use.name, use.experiment_id, use.status, use.start_ms) for use in uses] == [
+        (row.info.run_name, row.info.experiment_id, row.info.status, row.info.start_time) for row in rows
+    ]
+    return {use.run_id: {name: use.counts[f"run.{name}"] for name in COUNTED} for use in uses}
 
 
 _STATE = ("params", "tags")
@@ -56,6 +69,7 @@ def assert_counts(root: Path) -> None:
     damaged = {"/".join(key.split("/")[:3]) for key, kind in expected["findings"] if kind != "empty"}
     with Store.open(str(root), create=False) as store:
         by_library, by_sql = count_by_library(store), count_by_sql(store)
+        assert count_by_columns(store) == by_library
         uses = store.quota(limits={"store.runs": 10**9, "experiment.runs": 10**9}).uses
     assert by_library.keys() == by_sql.keys() == expected["runs"].keys()
     with unpacked(root, []) as loose:

@@ -11,6 +11,7 @@ from localtrack.types import FileInfo
 
 if TYPE_CHECKING:
     from localtrack.store.models import Models
+    from localtrack.store.runs import Runs
 
 
 class ModelArtifactCalls:
@@ -18,6 +19,7 @@ class ModelArtifactCalls:
 
     storage: Storage
     _models: Models
+    _runs: Runs
 
     def log_model_artifact(
         self, model_id: str, local_path: str | os.PathLike[str], artifact_path: str | None = None
@@ -35,7 +37,7 @@ class ModelArtifactCalls:
         """
         from localtrack.store.artifacts import plan_source
 
-        self._put_model_files(model_id, plan_source(local_path, artifact_path, store_root=self.storage.uri))
+        self.put_model_files(model_id, plan_source(local_path, artifact_path, store_root=self.storage.uri))
 
     def log_model_artifacts(
         self, model_id: str, local_dir: str | os.PathLike[str], artifact_path: str | None = None
@@ -43,7 +45,7 @@ class ModelArtifactCalls:
         """Copy what a folder holds into the artifacts of a logged model, all names checked before the first byte."""
         from localtrack.store.artifacts import plan_folder
 
-        self._put_model_files(model_id, plan_folder(local_dir, artifact_path, store_root=self.storage.uri))
+        self.put_model_files(model_id, plan_folder(local_dir, artifact_path, store_root=self.storage.uri))
 
     def list_logged_model_artifacts(self, model_id: str, path: str | None = None) -> list[FileInfo]:
         """Return the files and folders among a logged model's artifacts, or in a folder of them, one level, by path."""
@@ -69,11 +71,23 @@ class ModelArtifactCalls:
 
         return download(self.storage, self._models.read(model_id).folder, path, None if dst is None else os.fspath(dst))
 
-    def _put_model_files(self, model_id: str, plan: Sequence[tuple[str, str]]) -> None:
-        from localtrack.store.artifacts import put_file, require_places
+    def put_model_files(self, model_id: str, plan: Sequence[tuple[str, str]]) -> None:
+        """Copy files into the artifacts of a logged model, and note each in its log.
 
-        folder = self._models.read(model_id).folder
+        Args:
+            model_id: The model.
+            plan: Local path and name among the artifacts of each.
+
+        Raises:
+            NotFoundError: There is no such model.
+            QuotaExceededError: Its experiment or the store may not have so many more; nothing was copied.
+        """
+        from localtrack.store.artifacts import measure_planned, put_file, require_places
+
+        reading = self._models.read(model_id)
+        folder = reading.folder
         require_places(self.storage, folder, [path for _, path in plan])
+        self._runs.admit_model_files(reading.state.experiment_id, lambda: measure_planned(self.storage, folder, plan))
         for local_path, artifact_path in plan:
             record = put_file(self.storage, folder, local_path, artifact_path)
             self._models.note_artifact(model_id, record.path, record.bytes, record.sha256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, SupportsIndex, TypeVar, overload
 
 from localtrack.errors import DamagedIndexError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from localtrack.query.index_snapshot import IndexSnapshot
     from localtrack.query.run_values import RunValues
+    from localtrack.store.quota_use import RunUse
 
 T = TypeVar("T")
 
@@ -129,6 +130,12 @@ class RunPage(Sequence[RunRow]):
         if self._rows is not None or self._snapshot is None:
             return None
         return self._snapshot.values(self._numbers)
+
+    def uses(self, measures: Collection[str]) -> list[RunUse] | None:
+        """Return what of the runs counts towards limits, without reading whole rows; None where these were read."""
+        if self._rows is not None or self._snapshot is None:
+            return None
+        return self._from_index(lambda snapshot, numbers: snapshot.uses(numbers, measures))
 
     def row(self, place: int) -> RunRow:
         """Return one run, without reading the others."""

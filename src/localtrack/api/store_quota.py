@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.pages import RunPage
 from localtrack.errors import ErrorCode, InvalidInputError
-from localtrack.format.layout import run_folder
+from localtrack.format.layout import model_folder, run_folder
 from localtrack.format.names import MAX_INT64
 from localtrack.format.quota import LIMITS, Action, Limit
 from localtrack.format.quota_presets import PRESETS, find_preset
@@ -97,9 +97,10 @@ class QuotaCalls:
             InvalidInputError: There is no such target or limit.
             SyncError: The target cannot be reached, or refuses to answer.
         """
-        from localtrack.quota.report import QuotaReport, use_of_model, use_of_run
+        from localtrack.quota.report import QuotaReport, in_folder, use_of_model, use_of_run
         from localtrack.store.quota_use import StoreUse, measure
-        from localtrack.store.use import Use, measure_folder, measure_tree
+        from localtrack.store.run_counts import COUNTED
+        from localtrack.store.use import NOTHING, StoreFolders, measure_folders
 
         service, is_asked = _choose_service(target, ask)
         wanted, sources = dict(self._catalog.read().quota), {}
@@ -112,38 +113,34 @@ class QuotaCalls:
             wanted[name] = _checked(name, value, "warn") if old is None else old._replace(value=value)
             sources.pop(name, None)
         edits = self._catalog.read()
-        rows = list(
-            self.search_runs(
-                filter_string=filter_string,
-                experiment_names=experiment_names,
-                max_results=None,
-                run_view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY,  # deleted ones are not pushed
-            )
+        page = self.search_runs(
+            filter_string=filter_string,
+            experiment_names=experiment_names,
+            max_results=None,
+            run_view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY,  # deleted ones are not pushed
         )
-        in_folders = {"bytes", "files", "artifact_bytes"}
-        needs_folders = any(name.partition(".")[2] in in_folders for name in wanted)
-        packs, folders = self._site.packs, {}
-        if needs_folders:
-            folders = {row.info.run_id: measure_folder(packs, run_folder(row.info.run_id)) for row in rows}
-        names = {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()}
+        measures = {name.partition(".")[2] for name in wanted}
+        needs_folders = not measures.isdisjoint(("bytes", "files", "artifact_bytes"))
+        folders = measure_folders(self._site.packs) if needs_folders else StoreFolders({}, {}, NOTHING)
         models = self.list_logged_models(view_type=ViewType.ALL if service is None else ViewType.ACTIVE_ONLY)
         report = QuotaReport(target=service or "")
         push = self._push_to(target, prefix) if is_asked and target is not None else None
+        rows: list[RunRow] = [] if service is None else list(page)  # what a push makes of a run tell only its tags
         tags_there = {} if service is None else self._translate_tags(rows, service, push)
+        runs = page.uses(measures & COUNTED.keys()) or [use_of_run(row) for row in page]
+        for run in runs:
+            if needs_folders:
+                run.counts.update(in_folder(folders.runs.get(run_folder(run.run_id), NOTHING)))
+            if tags_there:
+                run.counts["run.tags"] = len(tags_there[run.run_id])
+        names = {experiment.experiment_id: experiment.name for experiment in edits.experiments.values()}
         use = StoreUse(
-            [
-                use_of_run(
-                    row,
-                    folders.get(row.info.run_id, Use()),
-                    tags_count=len(tags_there[row.info.run_id]) if tags_there else None,
-                )
-                for row in rows
-            ],
+            runs,
             names,
             {experiment.experiment_id: len(experiment.tags) for experiment in edits.experiments.values()},
-            [use_of_model(model) for model in models],
+            [use_of_model(model, folders.models.get(model_folder(model.model_id), NOTHING)) for model in models],
             self._site.document.store_id,
-            measure_tree(packs) if needs_folders else Use(),
+            folders.whole,
         )
         if push is not None:
             use.there = self._ask(push, prefix, use, {row.info.run_id: row for row in rows}, tags_there, report)

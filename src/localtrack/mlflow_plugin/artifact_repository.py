@@ -19,6 +19,7 @@ from localtrack.mlflow_plugin.failures import raises_mlflow_errors
 from localtrack.mlflow_plugin.opened import open_store
 from localtrack.storage.base import Storage
 from localtrack.store import artifacts
+from localtrack.store.model_reading import read_model_folder
 from localtrack.store.run_reading import read_folder
 from localtrack.store.run_writer import RunWriter
 
@@ -107,11 +108,13 @@ class LocaltrackArtifactRepository(host.ArtifactRepository):
     def _put(self, files: list[tuple[str, str]], artifact_path: str | None) -> None:
         place = self._require(artifact_path)
         planned = [(local_path, posixpath.join(place.path, name)) for local_path, name in files]
-        artifacts.require_places(self._storage, place.folder, [path for _, path in planned])
         if place.kind == "models":
-            for local_path, path in planned:
-                artifacts.put_file(self._storage, place.folder, local_path, path)
+            model = read_model_folder(self._storage, place.folder)
+            if model is None or not model.has_logs:
+                raise host.refusal(f"There is no logged model in {place.folder}.", "RESOURCE_DOES_NOT_EXIST")
+            self._opened.store.put_model_files(model.state.model_id, planned)
             return
+        artifacts.require_places(self._storage, place.folder, [path for _, path in planned])
         reading = read_folder(self._storage, place.folder)
         if reading is None or not reading.is_run:
             raise host.refusal(f"There is no run in {place.folder}.", "RESOURCE_DOES_NOT_EXIST")

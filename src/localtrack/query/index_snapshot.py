@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from localtrack.errors import DamagedIndexError
 from localtrack.query.compile import Statement
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from localtrack.query.run_values import RunValues
+    from localtrack.store.quota_use import RunUse
 
 _COLUMNS_PAY: Final = 8
 """From this part of all runs on, reading whole columns is less work than reading whole rows."""
@@ -81,6 +82,23 @@ class IndexSnapshot:
         """Return the ids of the runs of these numbers."""
         with self._damage_told():
             return [self.view.run_id(number) for number in numbers]
+
+    def uses(self, numbers: Sequence[int], measures: Collection[str]) -> list[RunUse]:
+        """Return what the runs of these numbers have of some of `run_counts.COUNTED`."""
+        from localtrack.store.quota_use import RunUse
+        from localtrack.store.run_counts import count_contents
+
+        with self._damage_told():
+            view = self.view
+            counts = {f"run.{measure}": found for measure, found in count_contents(view, measures).items()}
+            columns = [view.narrow(name).to_pylist() for name in ("experiment_id", "run_name", "status", "start_time")]
+            values: list[tuple[Any, ...]] = list(zip(*columns, strict=True))
+            found: list[RunUse] = []
+            for number in numbers:
+                experiment_id, name, status, start_ms = values[number]
+                of_run = {measure: count[number] for measure, count in counts.items()}
+                found.append(RunUse(view.run_id(number), experiment_id, name, status, start_ms, of_run))
+            return found
 
     def to_arrow(self, numbers: Sequence[int]) -> pa.Table:
         """Return the runs of these numbers as `frames.to_arrow` does."""

@@ -56,35 +56,33 @@ class QuotaReport:
         return frame
 
 
-def run_measures(row: RunRow, folder: Use) -> dict[str, int]:
-    """Return what of a run counts towards `run.…` limits."""
+def run_measures(row: RunRow) -> dict[str, int]:
+    """Return what of a run counts towards `run.…` limits, but for what lies in its folder."""
     return {
         "run.metric_steps": sum(metric.count for metric in row.metrics.values()),
         "run.metric_keys": len(row.metrics),
         "run.params": len(row.params),
         "run.tags": len(row.tags),
-        "run.artifact_bytes": folder.artifact_bytes,
-        "run.bytes": folder.bytes,
-        "run.files": folder.files,
     }
 
 
-def use_of_run(row: RunRow, folder: Use, *, tags_count: int | None = None) -> RunUse:
-    """Return what counts of a run.
+def use_of_run(row: RunRow) -> RunUse:
+    """Return what counts of a run, but for what lies in its folder."""
+    info = row.info
+    return RunUse(info.run_id, info.experiment_id, info.run_name, info.status, info.start_time, run_measures(row))
+
+
+def in_folder(use: Use) -> dict[str, int]:
+    """Return what of a run's folder counts towards `run.…` limits."""
+    return {"run.artifact_bytes": use.artifact_bytes, "run.bytes": use.bytes, "run.files": use.files}
+
+
+def use_of_model(model: LoggedModel, folder: Use) -> ModelUse:
+    """Return what counts of a logged model.
 
     Args:
-        row: The run.
+        model: The model.
         folder: What lies in its folder.
-        tags_count: How many tags it has where it is to go, if not as many as here.
     """
-    counts = run_measures(row, folder)
-    if tags_count is not None:
-        counts["run.tags"] = tags_count
-    info = row.info
-    return RunUse(info.run_id, info.experiment_id, info.run_name, info.status, info.start_time, counts)
-
-
-def use_of_model(model: LoggedModel) -> ModelUse:
-    """Return what counts of a logged model."""
     counts = {f"logged_model.{name}": len(getattr(model, name)) for name in ("metrics", "params", "tags")}
-    return ModelUse(model.model_id, model.experiment_id, model.name or "", counts)
+    return ModelUse(model.model_id, model.experiment_id, model.name or "", counts, folder)

@@ -92,6 +92,12 @@ def open_source(path: str) -> BinaryIO:
         return os.fdopen(fd, "rb", buffering=0)
 
 
+def size_of(path: str) -> int:
+    """Return how many bytes a file has, links followed."""
+    with mapped_errors(f"Looking at {show_path(path)}"):
+        return os.stat(path).st_size
+
+
 def require_source(path: str) -> None:
     """Raise `InvalidInputError` unless there is a regular file, or a link to one, that can be opened."""
     kind = kind_of(path)

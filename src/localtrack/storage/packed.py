@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar
 
@@ -82,6 +82,11 @@ class PackedStorage:
         """Return pack and member by the name of the file, for what packs hold of a run folder."""
         self.refresh()
         return dict(self._directory.folders.get(folder, {}))
+
+    def packed_folders(self) -> Mapping[str, Mapping[str, tuple[str, PackMember]]]:
+        """Return the same of all run folders of which packs hold something."""
+        self.refresh()
+        return self._directory.folders
 
     def read_packed(self, pack: str, member: PackMember) -> tuple[bytes, bool]:
         """Return the bytes of a file in a pack, and whether they are what was packed."""

@@ -96,6 +96,22 @@ def plan_folder(
 # -- writing
 
 
+def measure_planned(storage: Storage, folder: str, planned: Iterable[tuple[str, str]]) -> tuple[int, int]:
+    """Return how many bytes and files more there are once files were put in place; what is replaced goes.
+
+    Args:
+        storage: Where the store lies.
+        folder: Key of the run's or model's folder.
+        planned: Local path and artifact path of each.
+    """
+    bytes_count = files_count = 0
+    for local_path, artifact_path in planned:
+        there = storage.stat(f"{folder}/{ARTIFACTS}/{artifact_path}")
+        bytes_count += localpaths.size_of(local_path) - (0 if there is None else there.size)
+        files_count += there is None
+    return bytes_count, files_count
+
+
 def put_file(storage: Storage, run_folder: str, local_path: str, artifact_path: str) -> ArtifactRecord:
     """Copy a file into a run's artifacts, replacing one of that name. Takes 1 MiB of memory whatever its size.
 

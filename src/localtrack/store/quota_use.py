@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from localtrack.format.quota import LIMITS, Limit
-from localtrack.store.use import Use
+from localtrack.store.use import NOTHING, Use
 
 DAY_MS: Final = 86_400_000
 _RECENT_DAYS: Final = 30
@@ -59,7 +59,7 @@ class RunUse:
     """For people."""
     status: str
     start_ms: int
-    counts: Mapping[str, int]
+    counts: dict[str, int]
     """By the names of limits on runs."""
 
 
@@ -72,6 +72,8 @@ class ModelUse:
     name: str
     counts: Mapping[str, int]
     """By the names of limits on logged models."""
+    folder: Use = NOTHING
+    """What lies in its folder, which counts for its experiment and the store."""
 
 
 @dataclass(slots=True)
@@ -130,18 +132,20 @@ def measure(
         for limit_name in wanted & run.counts.keys():
             used = run.counts[limit_name]
             add(limit_name, run.run_id, run.name, used, _run_growth(run, used, now_ms))
-    models_count = Counter(model.experiment_id for model in use.models)
+    models: dict[str, list[ModelUse]] = defaultdict(list)
+    for model in use.models:
+        models[model.experiment_id].append(model)
     for experiment_id in sorted(use.experiment_names.keys() | groups.keys()):
         runs = groups.get(experiment_id, [])
         name = use.experiment_names.get(experiment_id, experiment_id)
-        totals = _totals("experiment", runs)
+        totals = _totals("experiment", runs, models.get(experiment_id, ()))
         totals |= {
             "experiment.tags": use.experiment_tags.get(experiment_id, 0),
-            "experiment.logged_models": models_count[experiment_id],
+            "experiment.logged_models": len(models.get(experiment_id, ())),
         }
         for limit_name in wanted & totals.keys():
             add(limit_name, experiment_id, name, totals[limit_name], _growth_of(limit_name, runs, now_ms))
-    totals = _totals("store", use.runs) | {
+    totals = _totals("store", use.runs, use.models) | {
         "store.logged_models": len(use.models),
         "store.bytes": use.whole.bytes,
         "store.files": use.whole.files,
@@ -154,13 +158,16 @@ def measure(
     return sorted(found, key=lambda item: (-item.share, item.limit_name, item.id))
 
 
-def _totals(level: str, runs: Iterable[RunUse]) -> dict[str, int]:
+def _totals(level: str, runs: Iterable[RunUse], models: Iterable[ModelUse]) -> dict[str, int]:
     names = ("metric_steps", "artifact_bytes", "bytes", "files")
     totals = {f"{level}.runs": 0} | dict.fromkeys((f"{level}.{name}" for name in names), 0)
     for run in runs:
         totals[f"{level}.runs"] += 1
         for name in names:
             totals[f"{level}.{name}"] += run.counts.get(f"run.{name}", 0)
+    for model in models:
+        for name in names:
+            totals[f"{level}.{name}"] += model.folder.of(name)
     return totals
 
 

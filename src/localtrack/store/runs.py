@@ -57,6 +57,7 @@ class RunReport:
     """Per writer: bytes of its log, points."""
 
 
+_OF_FILES: Final = ("bytes", "files", "artifact_bytes")
 _STARTS_COUNT: Final = 1_000
 """Where a limit on runs is far, so many are started before runs are counted again: that lists all of them."""
 
@@ -187,20 +188,51 @@ class Runs:
 
     def _admit_files(self, experiment: ExperimentState) -> None:
         """Raise `QuotaExceededError` if the store or an experiment may not have the files of another run."""
+        # The folder counts as a file does, in a store.
+        counts = {"store.bytes": 0, "experiment.bytes": 0, "store.files": 2, "experiment.files": 1}
+        self._admit_use(experiment.experiment_id, experiment.name, counts)
+
+    def admit_model_files(self, experiment_id: str, plan: Callable[[], tuple[int, int]]) -> None:
+        """Raise `QuotaExceededError` if the store or an experiment may not have more files of a logged model.
+
+        Args:
+            experiment_id: The model's experiment.
+            plan: Gives how many bytes and files are to come, as long as nothing of it is there; asked if a limit is
+                about that.
+        """
+        experiment = self._catalog.read().experiments.get(experiment_id)
         meter = self._ready_meter()
         if meter is None:
             return
-        for name, limit in self._catalog.known_quota().items():
-            level, _, measure = name.partition(".")
-            if level not in ("experiment", "store") or measure not in ("bytes", "files"):
+        bytes_count, files_count = plan()
+        use = Use(0, max(bytes_count, 0), files_count, max(bytes_count, 0))
+        counts = {f"{level}.{measure}": use.of(measure) for level in ("store", "experiment") for measure in _OF_FILES}
+        name = experiment_id if experiment is None else experiment.name
+        self._admit_use(experiment_id, name, {limit_name: count for limit_name, count in counts.items() if count})
+        meter.add(experiment_id, use)
+
+    def _admit_use(self, experiment_id: str, name: str, counts: Mapping[str, int]) -> None:
+        """Raise `QuotaExceededError` if more is to come than a limit allows.
+
+        Args:
+            experiment_id: The experiment.
+            name: Its name.
+            counts: By limit how much comes; 0: as long as there may be any more.
+        """
+        meter = self._ready_meter()
+        if meter is None:
+            return
+        for limit_name, limit in self._catalog.known_quota().items():
+            count = counts.get(limit_name)
+            if count is None:
                 continue
-            scope = STORE if level == "store" else experiment.experiment_id
-            count = 0 if measure == "bytes" else 2 if level == "store" else 1
+            level, _, measure = limit_name.partition(".")
+            scope = STORE if level == "store" else experiment_id
             used = meter.used(scope, measure)
             if used + max(count, 1) > limit.value and limit.action == "refuse" and meter.renew():
                 used = meter.used(scope, measure)
-            what = f"The store {self._site.storage.uri}" if level == "store" else f"The experiment {experiment.name!r}"
-            require_within(name, limit, used, used + count, what=what, said=self._said)
+            what = f"The store {self._site.storage.uri}" if level == "store" else f"The experiment {name!r}"
+            require_within(limit_name, limit, used, used + count, what=what, said=self._said)
 
     def _admit_run(self, experiment: ExperimentState) -> None:
         """Raise `QuotaExceededError` if the store or an experiment may not have another run."""

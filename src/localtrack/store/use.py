@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from localtrack.format.layout import ARTIFACTS, run_folder
+from localtrack.format.layout import ARTIFACTS, MODELS, RUNS, run_folder
 from localtrack.storage.packed import PackedStorage
 from localtrack.storage.trees import walk_tree
+from localtrack.store.run_counts import count_contents
 
 if TYPE_CHECKING:
     from localtrack.store.index.view import IndexView
@@ -42,9 +43,7 @@ class Use(NamedTuple):
         return int(getattr(self, measure))
 
 
-def measure_folder(packs: PackedStorage, folder: str) -> Use:
-    """Return what lies in the folder of a run, its points aside: files, and what packs hold of it."""
-    return _measure_logs(packs, folder).plus(_measure_artifacts(packs, folder))
+NOTHING: Final = Use()
 
 
 def _measure_logs(packs: PackedStorage, folder: str) -> Use:
@@ -100,45 +99,68 @@ class FolderMeter:
         return self._logs.plus(self._artifacts).plus(Use(0, self.grown_bytes))
 
 
-def measure_tree(packs: PackedStorage) -> Use:
-    """Return the bytes of all files of a store, and how many files and folders there are."""
-    bytes_count = files_count = 0
-    for entry in walk_tree(packs.inner, ""):
-        bytes_count += entry.size
+class StoreFolders(NamedTuple):
+    """What lies in the folders of a store, points aside."""
+
+    runs: Mapping[str, Use]
+    """By the key of a run's folder."""
+    models: Mapping[str, Use]
+    """By the key of a logged model's folder."""
+    whole: Use
+    """The bytes of all files, how many files and folders there are, and the artifacts among them."""
+
+
+def measure_folders(packs: PackedStorage) -> StoreFolders:
+    """Return what lies in a store, by one look at each folder of it."""
+    found: dict[str, dict[str, list[int]]] = {
+        RUNS: defaultdict(lambda: [0, 0, 0]),
+        MODELS: defaultdict(lambda: [0, 0, 0]),
+    }
+    bytes_count = files_count = artifact_bytes = 0
+    for key, is_folder, size, _ in walk_tree(packs.inner, ""):
+        bytes_count += size
         files_count += 1
-    return Use(0, bytes_count, files_count)
+        if is_folder:
+            continue
+        top, _, below = key.partition("/")
+        parts = below.split("/", 3) if top in found else []
+        is_artifact = len(parts) == 4 and parts[2] == ARTIFACTS
+        if len(parts) == 3 or is_artifact:
+            counts = found[top][f"{top}/{parts[0]}/{parts[1]}"]
+            counts[0] += size
+            counts[1] += 1
+            if is_artifact:
+                counts[2] += size
+                artifact_bytes += size
+    for folder, members in packs.packed_folders().items():
+        found[RUNS][folder][0] += sum(member.stored_bytes for _, member in members.values())
+    runs, models = ({folder: Use(0, *counts) for folder, counts in of_top.items()} for of_top in found.values())
+    return StoreFolders(runs, models, Use(0, bytes_count, files_count, artifact_bytes))
 
 
-def measure_all(view: IndexView, packs: PackedStorage, *, has_folders: bool) -> dict[str, Use]:
+def measure_all(
+    view: IndexView, packs: PackedStorage, *, has_folders: bool, owner_of: Callable[[str], str | None]
+) -> dict[str, Use]:
     """Return what there is of each experiment, by id, and of the store.
 
     Args:
         view: All runs of the store.
         packs: Its bytes.
-        has_folders: Look into the folders of all runs, for bytes and files.
+        has_folders: Look into the folders of all runs and logged models, for bytes and files.
+        owner_of: Gives the experiment of a logged model, by its folder.
     """
+    points = count_contents(view, ["metric_steps"])["metric_steps"]
+    experiment_ids = [str(experiment_id) for experiment_id in view.narrow("experiment_id").to_pylist()]
+    folders = measure_folders(packs) if has_folders else StoreFolders({}, {}, NOTHING)
     found: dict[str, Use] = defaultdict(Use)
-    for experiment_id, points_count in _points_by_experiment(view).items():
-        found[experiment_id] = Use(points_count)
-    whole = Use(sum(use.metric_steps for use in found.values()))
-    if has_folders:
-        experiment_ids = [str(experiment_id) for experiment_id in view.narrow("experiment_id").to_pylist()]
-        for number in view.shown_numbers():
-            use = measure_folder(packs, run_folder(view.run_id(number)))
-            found[experiment_ids[number]] = found[experiment_ids[number]].plus(use)
-            whole = whole._replace(artifact_bytes=whole.artifact_bytes + use.artifact_bytes)
-        whole = whole.plus(measure_tree(packs))
+    whole = folders.whole
+    for number in view.shown_numbers():
+        use = Use(points[number])
+        whole = whole.plus(use)
+        if has_folders:
+            use = use.plus(folders.runs.get(run_folder(view.run_id(number)), NOTHING))
+        found[experiment_ids[number]] = found[experiment_ids[number]].plus(use)
+    for folder, use in folders.models.items():
+        if (owner := owner_of(folder)) is not None:
+            found[owner] = found[owner].plus(use)
     return {**found, STORE: whole}
-
-
-def _points_by_experiment(view: IndexView) -> dict[str, int]:
-    import pyarrow as pa
-
-    experiment_ids = view.narrow("experiment_id").cast(pa.string())
-    totals: dict[str, int] = defaultdict(int)
-    for key in view.keys("metrics"):
-        table = view.tall_table("metrics", keys=[key])
-        of_key = pa.table([experiment_ids.take(table.column("row")), table.column("count")], names=["id", "count"])
-        for row in of_key.group_by("id").aggregate([("count", "sum")]).to_pylist():
-            totals[row["id"]] += row["count_sum"] or 0
-    return totals

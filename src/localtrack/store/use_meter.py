@@ -50,6 +50,7 @@ class UseMeter:
         self._measured: dict[str, Use] | None = None
         self._measured_s = 0.0  # by the monotonic clock
         self._cost_s = 0.0
+        self._owners: dict[str, str] = {}  # per folder of a logged model its experiment
         self._own: dict[str, Use] = defaultdict(Use)
         """What this process has written since it was measured."""
         self.forget_after_fork()
@@ -121,7 +122,11 @@ class UseMeter:
             with self._lock:
                 own = dict(self._own)
             try:
-                found = self._index().answer(lambda view: measure_all(view, self._site.packs, has_folders=has_folders))
+                found = self._index().answer(
+                    lambda view: measure_all(
+                        view, self._site.packs, has_folders=has_folders, owner_of=self._owner_of_model
+                    )
+                )
             except LocaltrackError as error:
                 reporting.debug("the use of %s cannot be measured now: %s", self._site.storage.uri, error)
                 return False
@@ -132,6 +137,17 @@ class UseMeter:
                     self._own[experiment_id] = self._own[experiment_id].minus(use)
             self._hand_on(found, has_folders=has_folders)
             return True
+
+    def _owner_of_model(self, folder: str) -> str | None:
+        """Return the experiment of the logged model in a folder, once it was looked at without a further look."""
+        if folder not in self._owners:
+            from localtrack.store.model_reading import read_model_folder
+
+            reading = read_model_folder(self._site.storage, folder)
+            if reading is None or not reading.has_logs:
+                return None
+            self._owners[folder] = reading.state.experiment_id
+        return self._owners[folder]
 
     def _hand_on(self, found: dict[str, Use], *, has_folders: bool) -> None:
         document = {

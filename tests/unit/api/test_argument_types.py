@@ -22,7 +22,7 @@ NOT_CALLED = {
     *("close", "leave", "forget_after_fork", "end", "detach", "set_tracking_uri", "autolog"),
     # Between the classes of the library.
     *("end_writer", "experiment_ids_of", "snapshot_runs", "require_logged_models", "require_tag", "log_linked"),
-    *("add_model_metrics", "let_go_of_deleted_models", "pull_from"),
+    *("add_model_metrics", "put_model_files", "let_go_of_deleted_models", "pull_from"),
 }
 
 

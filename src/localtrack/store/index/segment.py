@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from array import array
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from localtrack.errors import DamagedIndexError
@@ -142,16 +143,22 @@ class Segment:
             values = pc.coalesce(values, self._read_column(relation, [place], "value"))
         return align(values, rows, self.rows_count)
 
-    def tall(self, relation: str, key: str) -> pa.Table | None:
-        """Return the rows of a tall table under a key, texts as they are; None if there are none."""
+    def tall(self, relation: str, key: str, names: Iterable[str] = ()) -> pa.Table | None:
+        """Return the rows of a tall table under a key, texts as they are; None if there are none.
+
+        Args:
+            relation: The tall table.
+            key: The key.
+            names: Only these columns; all by default.
+        """
         place = self._places.get(relation, {}).get(key)
         if place is None:
             return None
-        columns = TALL_COLUMNS[relation]
+        columns = list(names) or list(TALL_COLUMNS[relation])
         import pyarrow as pa
 
         arrays = [self._read_column(relation, [place], name, is_repeating=False) for name in columns]
-        return pa.Table.from_arrays(arrays, names=list(columns))
+        return pa.Table.from_arrays(arrays, names=columns)
 
     def _read_column(
         self, kind: str, places: list[int], name: str, *, is_repeating: bool | None = None
