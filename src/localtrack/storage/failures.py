@@ -12,6 +12,11 @@ from localtrack.errors import ErrorCode, LocaltrackError, StorageError, StorageF
 
 _FULL: Final = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _READ_ONLY: Final = frozenset([errno.EROFS, errno.EACCES, errno.EPERM])
+NOT_THERE: Final = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG])
+"""What the operating system says of a path at which nothing lies, among others of links in a circle."""
+
+_NO_FILE: Final = frozenset([errno.ENXIO, errno.EISDIR])
+"""What opening says of a FIFO, socket, device or folder."""
 
 
 def to_storage_error(error: OSError, what: str) -> StorageError:
@@ -45,6 +50,11 @@ _CLIENT_PACKAGES: Final = frozenset(
     ]
 )
 """What object stores and servers are reached with, and which raises errors that are no `OSError`."""
+
+
+def is_no_file(error: StorageError) -> bool:
+    """Return whether something failed because what lies there is a FIFO, socket, device or folder, and no file."""
+    return error.errno in _NO_FILE
 
 
 def is_forbidden(error: StorageError) -> bool:

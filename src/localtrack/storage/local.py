@@ -15,8 +15,16 @@ from localtrack.errors import StorageError
 from localtrack.format.layout import STORE_FILE, TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import Capabilities, of_mount
-from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
-from localtrack.storage.locallog import LocalLog, is_locked, remove_if_let_go, sync_folder
+from localtrack.storage.failures import NOT_THERE, mapped_errors, show_path, to_storage_error
+from localtrack.storage.locallog import (
+    EXTEND_FLAGS,
+    READ_FLAGS,
+    SYNC_FLAGS,
+    LocalLog,
+    is_locked,
+    remove_if_let_go,
+    sync_folder,
+)
 from localtrack.storage.mappedfile import MappedFile
 from localtrack.storage.mounts import find_mount
 from localtrack.storage.once import once
@@ -40,7 +48,6 @@ _LISTINGS_COUNT: Final = 10
 _FEW_BYTES: Final = 2 * 1024
 """Read first, since making room for more takes longer than reading it."""
 _pread: Final[Callable[[int, int, int], bytes] | None] = getattr(os, "pread", None)
-_READ_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class LocalStorage:
@@ -74,7 +81,7 @@ class LocalStorage:
         """See `Storage.read`."""
 
         def read() -> bytes:
-            with open(self.path(key), "rb", buffering=0) as file:
+            with open(self.path(key), "rb", buffering=0, opener=_open_plain) as file:
                 return file.readall()
 
         with self._reading(key):
@@ -84,15 +91,17 @@ class LocalStorage:
         """See `Storage.open`."""
         path = self.path(key)
         with self._reading(key):
-            return io.BufferedReader(MappedFile(open(path, "rb", buffering=0), path))
+            return io.BufferedReader(MappedFile(open(path, "rb", buffering=0, opener=_open_plain), path))
 
     def exists(self, key: str) -> bool:
         """See `Storage.exists`. That one may not look counts as no, that the drive fails does not."""
         try:
             os.stat(self.path(key))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except PermissionError:
             return False
         except OSError as error:
+            if error.errno in NOT_THERE:
+                return False
             raise to_storage_error(error, f"Looking for {show_path(self.path(key))}") from error
         return True
 
@@ -115,17 +124,19 @@ class LocalStorage:
         with mapped_errors(f"Listing {show_path(self.path(key))}"):
             try:
                 return os.listdir(self.path(key))
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+            except OSError as error:
+                if error.errno in NOT_THERE:
+                    return []
+                raise
 
     def stat(self, key: str) -> Entry | None:
         """See `Storage.stat`."""
         path = self.path(key)
         try:
             found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in NOT_THERE:
+                return None
             raise to_storage_error(error, f"Looking at {show_path(path)}") from error
         is_folder = stat_module.S_ISDIR(found.st_mode)
         size = 0 if is_folder else found.st_size
@@ -138,10 +149,10 @@ class LocalStorage:
         for key in keys:
             try:
                 it = stat(prefix + key)
-            except (FileNotFoundError, NotADirectoryError):
-                found.append(None)
             except OSError as error:
-                raise to_storage_error(error, f"Looking at {show_path(self.path(key))}") from error
+                if error.errno not in NOT_THERE:
+                    raise to_storage_error(error, f"Looking at {show_path(self.path(key))}") from error
+                found.append(None)
             else:
                 found.append((it.st_mtime_ns // 1_000_000, it.st_size))
         return found
@@ -154,7 +165,7 @@ class LocalStorage:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno != errno.ESTALE and error.errno not in NOT_THERE:
                 raise to_storage_error(error, f"Reading {show_path(path)}") from error
         with self._reading(key):
             return _read_from(path, offset)
@@ -215,7 +226,7 @@ class LocalStorage:
         """See `Storage.make_durable`."""
         path = self.path(key)
         with mapped_errors(f"Syncing {show_path(path)}"):
-            fd = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            fd = os.open(path, SYNC_FLAGS)
             try:
                 os.fsync(fd)
             finally:
@@ -269,7 +280,7 @@ class LocalStorage:
         """
         path = self.path(key)
         with mapped_errors(f"Writing {show_path(path)}"):
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+            fd = os.open(path, EXTEND_FLAGS)
             try:
                 if os.fstat(fd).st_size != at:
                     return False
@@ -341,28 +352,47 @@ class LocalStorage:
 
 
 def _list_entries(path: str) -> tuple[list[Entry], bool]:
-    """Return what lies in a folder, and whether all that was listed was still there when it was looked at."""
+    """Return what lies in a folder, and whether all that was listed was still there when it was looked at.
+
+    What is no place for bytes is left out: links that lead nowhere, FIFOs, sockets, devices. See `list_strange`.
+    """
     found: list[Entry] = []
     is_whole = True
     try:
         listing = os.scandir(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return found, is_whole
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            return found, is_whole
+        raise
     with listing:
         for item in listing:
             try:
                 stat = item.stat()
                 is_folder = item.is_dir()
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in NOT_THERE:
+                    raise
                 is_whole &= item.is_symlink()  # a link may lead nowhere
+                continue
+            if not is_folder and not stat_module.S_ISREG(stat.st_mode):
                 continue
             size = 0 if is_folder else stat.st_size
             found.append(Entry(item.name, is_folder, size, stat.st_mtime_ns // 1_000_000))
     return found, is_whole
 
 
+def _open_plain(path: str, _flags: int) -> int:
+    """Open a file for reading, as an `opener`; anything else that lies there, as a device without end, is an error."""
+    fd = os.open(path, READ_FLAGS)
+    mode = os.fstat(fd).st_mode
+    if not stat_module.S_ISREG(mode) and not stat_module.S_ISDIR(mode):  # of a folder `open` says that it is one
+        os.close(fd)
+        raise OSError(errno.ENXIO, "It is a FIFO, socket or device", path)
+    return fd
+
+
 def _read_from(path: str, offset: int) -> bytes:
-    fd = os.open(path, _READ_FLAGS)
+    fd = os.open(path, READ_FLAGS)
     try:
         if _pread is not None:
             part: bytes = _pread(fd, _FEW_BYTES, offset)
@@ -402,7 +432,7 @@ class _Reading:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, NotADirectoryError):
+        if isinstance(error, OSError) and error.errno in NOT_THERE and not isinstance(error, FileNotFoundError):
             raise FileNotFoundError(errno.ENOENT, "No such file", self._path) from error
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | StorageError):
             with mapped_errors(f"Reading {show_path(self._path)}"):

@@ -24,6 +24,11 @@ _TRIES: Final = 5
 SPAN_BYTES: Final = 64 * 1024
 """After so many bytes a `c` record with their checksum is written."""
 
+# Without O_NONBLOCK opening a FIFO that somebody put in the place of a file would never return.
+_ANY_OPEN: Final[int] = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+READ_FLAGS: Final[int] = os.O_RDONLY | _ANY_OPEN
+SYNC_FLAGS: Final[int] = (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _ANY_OPEN
+EXTEND_FLAGS: Final[int] = os.O_WRONLY | os.O_APPEND | _ANY_OPEN
 _FLAGS: Final = (
     os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
@@ -228,7 +233,7 @@ class LocalLog:
     def _open_again(self) -> int:
         """Return a new descriptor of a file that its owner has closed."""
         try:
-            return os.open(self.path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+            return os.open(self.path, SYNC_FLAGS)
         except FileNotFoundError:
             raise  # a closed file that is gone was sealed or packed, durably
         except OSError as error:
@@ -327,7 +332,7 @@ def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
     if os.name == "nt":
         return  # Windows cannot open folders, and makes names durable by itself
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, READ_FLAGS)
     try:
         os.fsync(fd)
     except OSError as error:
@@ -355,7 +360,7 @@ def remove_if_let_go(path: str, size: int) -> bool:
     """
     if _fcntl is None:
         return False
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    fd = os.open(path, READ_FLAGS)
     try:
         # The writer locks it before the first byte, and never again: who gets the lock is alone with the file.
         _fcntl.flock(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -374,7 +379,7 @@ def is_locked(path: str) -> bool | None:
     if _fcntl is None:
         return None
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, READ_FLAGS)
     except OSError:
         return None
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat
@@ -14,13 +13,11 @@ from typing import BinaryIO, Final, Literal
 from localtrack.errors import ErrorCode, InvalidInputError
 from localtrack.format.layout import TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
-from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.failures import NOT_THERE, mapped_errors, show_path
 from localtrack.storage.locallog import sync_folder
 
 Kind = Literal["file", "folder", "other"]
 """`other` is what is no place for bytes: a FIFO, a socket, a device."""
-
-_NOT_THERE: Final = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG])
 
 
 def kind_of(path: str) -> Kind | None:
@@ -29,7 +26,7 @@ def kind_of(path: str) -> Kind | None:
         try:
             return _kind_of_mode(os.stat(path).st_mode)
         except OSError as error:
-            if error.errno in _NOT_THERE:
+            if error.errno in NOT_THERE:
                 return None
             raise
 
@@ -55,7 +52,7 @@ def scan_within(path: str, folder: str) -> list[Entry]:
         try:
             listing = os.scandir(path)
         except OSError as error:
-            if error.errno in _NOT_THERE:
+            if error.errno in NOT_THERE:
                 return found
             raise
         with listing:
@@ -65,7 +62,7 @@ def scan_within(path: str, folder: str) -> list[Entry]:
                 try:
                     status = item.stat()
                 except OSError as error:
-                    if error.errno in _NOT_THERE:
+                    if error.errno in NOT_THERE:
                         continue  # removed since it was listed, or a link that leads nowhere
                     raise
                 kind = _kind_of_mode(status.st_mode)

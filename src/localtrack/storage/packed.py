@@ -10,10 +10,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar
 
 from localtrack import reporting
-from localtrack.errors import FormatError
+from localtrack.errors import FormatError, StorageError
 from localtrack.format.layout import PACKS, RUNS, is_pack_name
 from localtrack.storage.base import Appender, Entry, Storage, StreamFile
 from localtrack.storage.capabilities import Capabilities
+from localtrack.storage.failures import is_forbidden, is_no_file
 
 if TYPE_CHECKING:
     from localtrack.format.packs import PackMember
@@ -132,7 +133,9 @@ class PackedStorage:
                 return Pack(name, tuple(read_members(file)), entry.mtime_ms)
         except FileNotFoundError:
             return None  # written anew since it was listed
-        except FormatError as error:
+        except (FormatError, StorageError) as error:
+            if isinstance(error, StorageError) and not is_forbidden(error) and not is_no_file(error):
+                raise
             reporting.warn("the runs in %s are missing from all answers: %s", self._listed.path(key), error)
             return Pack(name, (), entry.mtime_ms, str(error))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from localtrack.storage.base import Storage
-from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.failures import NOT_THERE, mapped_errors, show_path
 
 
 class TreeEntry(NamedTuple):
@@ -46,7 +45,7 @@ def _walk_local(storage: Storage, key: str) -> Iterator[TreeEntry]:
             with os.scandir(path) as listing:
                 items = sorted(listing, key=lambda item: item.name)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno in NOT_THERE:
                 return
             raise
     for item in items:
@@ -66,3 +65,28 @@ def _walk_local(storage: Storage, key: str) -> Iterator[TreeEntry]:
 def is_link(storage: Storage, key: str) -> bool:
     """Return whether a key is a link in place of a file or folder."""
     return storage.is_local and os.path.islink(storage.path(key))
+
+
+def list_strange(storage: Storage, key: str) -> list[str]:
+    """Return the names in a folder that are no place for bytes, which listings leave out.
+
+    These are links that lead nowhere, FIFOs, sockets and devices.
+    """
+    if not storage.is_local:
+        return []
+    found: list[str] = []
+    path = storage.path(key)
+    with mapped_errors(f"Listing {show_path(path)}"):
+        try:
+            with os.scandir(path) as listing:
+                for item in listing:
+                    if item.is_symlink() or not (item.is_file() or item.is_dir()):
+                        found.append(item.name)
+        except OSError as error:
+            if error.errno not in NOT_THERE:
+                raise
+    return sorted(name for name in found if os.path.lexists(f"{path}/{name}") and not _is_plain(f"{path}/{name}"))
+
+
+def _is_plain(path: str) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)

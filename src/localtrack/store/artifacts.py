@@ -213,8 +213,14 @@ def list_artifacts(storage: Storage, run_folder: str, path: str | None = None) -
 
 
 def iter_files(storage: Storage, run_folder: str, path: str | None = None) -> Iterator[FileInfo]:
-    """Yield all files in a folder of a run's artifacts and in those below. Links in a circle are not followed."""
-    pending: list[tuple[str, tuple[str, ...]]] = [(_readable_name(path), ())]
+    """Yield all files in a folder of a run's artifacts and in those below. Links in a circle are not followed.
+
+    Nothing of a run whose artifact folder is itself a link that leads out: it must not stop who goes through all runs.
+    """
+    name = _readable_name(path)
+    if not name and _leads_out(storage, run_folder, _key(run_folder, name)):
+        return
+    pending: list[tuple[str, tuple[str, ...]]] = [(name, ())]
     while pending:
         folder, above = pending.pop()
         key = _key(run_folder, folder)
@@ -339,8 +345,12 @@ def _entries(storage: Storage, run_folder: str, name: str) -> list[Entry]:
 
 
 def _require_inside(storage: Storage, run_folder: str, key: str, name: str) -> None:
-    if storage.is_local and not localpaths.is_within(storage.path(key), _real_root(storage, run_folder)):
+    if _leads_out(storage, run_folder, key):
         raise _invalid(f"{name!r} leads out of the run's artifact folder through a link.")
+
+
+def _leads_out(storage: Storage, run_folder: str, key: str) -> bool:
+    return storage.is_local and not localpaths.is_within(storage.path(key), _real_root(storage, run_folder))
 
 
 def _real_root(storage: Storage, run_folder: str) -> str:

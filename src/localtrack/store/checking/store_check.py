@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from localtrack.errors import ErrorCode, FormatError
 from localtrack.format.correction import correct_store_document
 from localtrack.format.documents import is_store_crc_sound, parse_store
-from localtrack.format.layout import MODELS, RUNS, STORE_FILE, edits_key, is_day_folder, run_folder
+from localtrack.format.layout import (
+    EDITS,
+    EXPERIMENTS,
+    INBOX,
+    MODELS,
+    PACKS,
+    RUNS,
+    STORE_FILE,
+    edits_key,
+    is_day_folder,
+    run_folder,
+)
 from localtrack.storage import localpaths
 from localtrack.storage.base import Storage
-from localtrack.storage.trees import is_link
+from localtrack.storage.trees import is_link, list_strange
 from localtrack.store.checking.catalog_files import (
     KnownExperiments,
     check_edits,
@@ -88,6 +99,7 @@ def check_store(
             if model is not None:
                 report.models_count += 1
                 _count_files(report, model, known)
+    _check_strange(storage, [*folders, *list_model_folders(storage)], findings)
     _check_told_runs(set(folders), closed_bytes, state.tombstones.keys(), findings)
     sound = [edit for edit in edits if edits_key(edit.writer) not in findings]  # what a damaged one says may be wrong
     check_experiments(findings, known, fold_known(sound, known, store_created_ms=site.document.created_ms))
@@ -148,6 +160,16 @@ def _check_day_names(storage: Storage, top: str, findings: Findings) -> None:
         if not (entry.is_folder and is_day_folder(entry.name)) and not entry.name.startswith(".tmp-"):
             what, remedy = "no rule of the format gives this name; nobody reads it", "Move it out of the store."
             findings.add(f"{top}/{entry.name}", what, "M7", severity="info", remedy=remedy)
+
+
+def _check_strange(storage: Storage, folders: Iterable[str], findings: Findings) -> None:
+    """Look for what readers leave out, since nothing can be read from it."""
+    days = {folder.rpartition("/")[0] for folder in folders}
+    for folder in ("", EXPERIMENTS, EDITS, INBOX, PACKS, RUNS, MODELS, *sorted(days), *folders):
+        for name in list_strange(storage, folder):
+            what = "it is neither a file nor a folder: a link that leads nowhere, a FIFO, socket or device"
+            remedy = "Move it out of the store."
+            findings.add(f"{folder}/{name}".lstrip("/"), what, "M7", severity="warning", remedy=remedy)
 
 
 class _Links:
