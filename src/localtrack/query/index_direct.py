@@ -37,12 +37,17 @@ def can_ask_directly(view: IndexView, statement: Statement) -> bool:
     )
 
 
-def select_directly(view: IndexView, statement: Statement) -> list[int]:
+def select_directly(view: IndexView, statement: Statement) -> list[int] | None:
     """Return the numbers of the runs that a compiled search chooses, in its order.
+
+    None where the database finds a file no more that a compaction has removed since, or somebody with the whole index:
+    the view has it open.
 
     Raises:
         DamagedIndexError: A file of the index is not what was written.
     """
+    import duckdb
+
     build = _Build(view, statement)
     parts = [build.segment(segment, start) for segment, start in zip(view.segments, view.starts, strict=False)]
     parts += build.live_rows()
@@ -53,6 +58,8 @@ def select_directly(view: IndexView, statement: Statement) -> list[int]:
     try:
         sql = f"WITH runs AS ({wide}) {statement.sql}"
         found = connection.execute(sql, {**statement.parameters, **build.parameters}).fetchall()
+    except duckdb.IOException:
+        return None
     finally:
         connection.close()
     return [number for (number,) in found]

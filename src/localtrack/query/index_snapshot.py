@@ -44,7 +44,9 @@ class IndexSnapshot:
         """See `RunSnapshot.select`."""
         with self._damage_told():
             if can_ask_directly(self.view, statement):
-                return select_directly(self.view, statement)
+                found = select_directly(self.view, statement)
+                if found is not None:
+                    return found
             tables = self._tables(statement)
         return select_from(statement, tables)
 

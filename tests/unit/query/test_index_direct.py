@@ -32,6 +32,16 @@ SEARCHES: list[dict[str, Any]] = [
     {"run_view_type": 3, "order_by": ["params.lr DESC", "metrics.loss"]},
 ]
 
+REMOVE_INDEX = """
+import shutil, sys
+from localtrack.query import index_direct
+real = index_direct.open_fenced
+def open_late(folder):
+    shutil.rmtree(folder)
+    return real(folder)
+index_direct.open_fenced = open_late
+"""
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -55,9 +65,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def ask(root: Path, searches: list[dict[str, Any]]) -> Any:
+def ask(root: Path, searches: list[dict[str, Any]], *, before: str = "") -> Any:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-c", ASK, str(root), json.dumps(searches)]
+    command = [sys.executable, "-c", before + ASK, str(root), json.dumps(searches)]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
@@ -90,3 +100,8 @@ def test_damage_is_noticed_and_hides_nothing(root: Path) -> None:
     path = next(iter(root.glob("index/v1/*.metrics.parquet")))
     path.write_bytes(path.read_bytes().replace(b"PAR1", b"PAR2"))
     assert ask(root, SEARCHES[:2])[0] == expected
+
+
+def test_an_index_that_goes_while_it_is_asked_hides_nothing(root: Path) -> None:
+    expected, _ = ask(root, SEARCHES[1:2])
+    assert ask(root, SEARCHES[1:2], before=REMOVE_INDEX)[0] == expected

@@ -30,11 +30,13 @@ STRANGE: dict[str, Callable[[Path], None]] = {
     "device": lambda path: path.symlink_to("/dev/zero"),
     "link to itself": lambda path: path.symlink_to(path.name),
     "link to nothing": lambda path: path.symlink_to("nothing"),
+    "folder": lambda path: path.mkdir(),
 }
 PLACES = ["runs/*/{run}/*.jsonl", "runs/*/{run}", "experiments/[1-9]*.json", "inbox/*.jsonl", "packs/*.zip", "edits/*"]
-CASES = [(kind, PLACES[0]) for kind in STRANGE] + [
+CASES = [(kind, PLACES[0]) for kind in STRANGE if kind != "folder"] + [
     (kind, place) for kind in ("FIFO", "link to itself") for place in PLACES[1:]
 ]
+CASES += [("folder", place) for place in ("packs/*.zip", "experiments/[1-9]*.json")]
 
 
 @pytest.mark.parametrize(("kind", "place"), CASES)

@@ -19,7 +19,7 @@ def check_packs(packs: PackedStorage, findings: Findings) -> set[str]:
     damaged: set[str] = set()
     for entry in packs.inner.entries(PACKS):
         key = f"{PACKS}/{entry.name}"
-        if not is_pack_name(entry.name):
+        if not is_pack_name(entry.name) or entry.is_folder:
             if not entry.name.startswith(TEMPORARY_PREFIX):
                 what, remedy = "no rule of the format gives this name; nobody reads it", "Move it out of the store."
                 findings.add(key, what, "M7", severity="info", remedy=remedy)
