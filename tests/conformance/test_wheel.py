@@ -47,5 +47,8 @@ def test_nothing_else_is_in_it(wheel: zipfile.Path) -> None:
 
 def test_it_has_the_command_and_the_licence(wheel: zipfile.Path) -> None:
     by_name = {name.rpartition("/")[2]: name for name in files(wheel) if ".dist-info/" in name}
-    assert "localtrack = localtrack.__main__:main" in wheel.root.read(by_name["entry_points.txt"]).decode()
+    points = wheel.root.read(by_name["entry_points.txt"]).decode()
+    assert "localtrack = localtrack.__main__:main" in points
+    for place in ("s3", "gs", "abfs", "sftp", "smb"):  # tracking store, registry, artifacts
+        assert points.count(f"localtrack+{place} = ") == 3
     assert wheel.root.read(by_name["LICENSE"]) == (REPOSITORY / "LICENSE").read_bytes()

@@ -131,7 +131,7 @@ def _local_path(uri: str) -> str:
     if parts.netloc not in ("", "localhost"):
         # `localtrack://relative/path`: the first part is no host.
         if parts.scheme.lower() == "localtrack":
-            return unquote(parts.netloc + parts.path)
+            return os.path.expanduser(unquote(parts.netloc + parts.path))
         raise InvalidInputError(
             f"{uri!r} names another host.", code=ErrorCode.INVALID_PATH, hint="Write file:///absolute/path."
         )

@@ -21,6 +21,13 @@ def test_a_folder_of_this_machine(text: str, tmp_path: Path) -> None:
     assert storage.uri == parse_location(text.format(tmp_path / "x")) == str(tmp_path / "x")
 
 
+def test_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_location("~/runs") == parse_location("localtrack://~/runs") == str(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    assert parse_location("localtrack://./~/runs") == str(tmp_path / "~" / "runs")
+
+
 def test_memory_of_this_process() -> None:
     storage = open_storage("localtrack+memory://opening/x")
     assert isinstance(storage, ObjectStorage)
