@@ -165,7 +165,7 @@ _BY_PROTOCOL: Final[dict[str, str]] = {
     "memory": "memory",
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
     "smb": "smb server",
-    **dict.fromkeys(("hdfs", "webhdfs", "ftp", "local", "file"), "other files"),
+    **dict.fromkeys(("hdfs", "arrow_hdfs", "webhdfs", "ftp", "webdav", "local", "file"), "other files"),
 }
 
 

@@ -64,8 +64,7 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
         if protocol == "smb":
             return _connect_smb(url)
         options = _patience(protocol) if is_patience_ours else {}
-        # A cached one could be that of the parent before a fork.
-        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options, **wanted)
+        fs, root = _connect_any(url, {**options, **wanted})
     except ImportError as error:
         package, extra = _PACKAGES.get(protocol, ("", ""))
         if package:
@@ -83,6 +82,20 @@ def connect(url: str, **wanted: Any) -> tuple[Any, str]:
     if is_patience_ours:
         _limit_tries(fs, protocol)
     return fs, root
+
+
+def _connect_any(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+    import fsspec
+
+    options["skip_instance_cache"] = True  # a cached one could be that of the parent before a fork
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+    except TypeError as error:
+        if "use_listings_cache" not in str(error):  # webdav4 hands on what it does not know
+            raise
+        found = fsspec.core.url_to_fs(url, **options)
+        found[0].dircache.use_listings_cache = False
+    return found
 
 
 def _refused_url(shown: str, error: Exception) -> StorageError:

@@ -46,7 +46,7 @@ _REASON_CHARS: Final = 400
 _CLIENT_PACKAGES: Final = frozenset(
     [
         *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "paramiko", "asyncssh"),
-        *("smbprotocol", "requests", "urllib3", "grpc", "fsspec"),
+        *("smbprotocol", "requests", "urllib3", "grpc", "fsspec", "webdav4", "httpx"),
     ]
 )
 """What object stores and servers are reached with, and which raises errors that are no `OSError`."""

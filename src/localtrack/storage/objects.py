@@ -198,6 +198,8 @@ class ObjectStorage:
                 items = self._fs.ls(folder, detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return []
+        if len(items) == 1 and self._is_itself(items[0], key):
+            return []
         found: list[Entry] = []
         for item in items:
             name = str(item["name"]).rstrip("/")
@@ -207,6 +209,14 @@ class ObjectStorage:
             size = 0 if is_folder else int(item.get("size") or 0)
             found.append(Entry(name.rpartition("/")[2], is_folder, size, _mtime_ms(item)))
         return found
+
+    def _is_itself(self, item: dict[str, Any], key: str) -> bool:
+        """Return whether the only thing listed is the file that was asked for, as FTP has it: below itself."""
+        own = key.rpartition("/")[2]
+        if item["type"] == "directory" or str(item["name"]).rpartition("/")[2] != own or not own:
+            return False
+        entry = self.stat(key) if self.capabilities.medium == "other files" else None
+        return entry is not None and not entry.is_folder
 
     def names(self, key: str) -> list[str]:
         """See `Storage.names`."""

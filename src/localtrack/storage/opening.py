@@ -110,7 +110,7 @@ def _require_files(url: str, scheme: str) -> None:
         )
     import fsspec
 
-    if scheme not in fsspec.available_protocols():
+    if scheme not in fsspec.available_protocols() and scheme not in fsspec.registry:  # the latter: at run time
         raise InvalidInputError(
             f"{shown!r} has a protocol that fsspec does not know.",
             code=ErrorCode.INVALID_PATH,

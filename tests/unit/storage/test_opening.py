@@ -5,7 +5,9 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from localtrack.errors import ErrorCode, LocaltrackError, MissingPackageError
 from localtrack.storage.credentials import keep_password, with_password
@@ -106,3 +108,44 @@ def test_a_password_is_remembered_for_its_user_and_host_alone() -> None:
         assert with_password(other) == other
     keep_password("sftp://ada:other@server:22")  # the last one counts
     assert with_password("sftp://ada@server:22") == "sftp://ada:other@server:22"
+
+
+class Handing(MemoryFileSystem):
+    """As webdav4's: what it does not know is an error of the client that it hands it to."""
+
+    protocol = "handing"
+
+    def __init__(self, **options: object) -> None:
+        if "use_listings_cache" in options:
+            raise TypeError("Client.__init__() got an unexpected keyword argument 'use_listings_cache'")
+        super().__init__(**options)
+
+
+class ListingItself(MemoryFileSystem):
+    """As fsspec's for FTP: a file that is listed holds itself."""
+
+    protocol = "ftp"
+
+    def ls(self, path: str, detail: bool = True, **options: object) -> list[object]:
+        found = super().ls(path, detail=True, **options)
+        if found and found[0]["name"] == path:
+            return [{**found[0], "name": f"{path}/{path.rpartition('/')[2]}"}]
+        return found  # type: ignore[no-any-return]
+
+
+def test_a_file_system_that_knows_no_cache_of_listings() -> None:
+    fsspec.register_implementation("handing", Handing, clobber=True)
+    storage = open_storage("handing://opening/y")
+    storage.write("a", b"1")
+    assert storage.read("a") == b"1"
+    assert isinstance(storage, ObjectStorage)
+    assert not storage._fs.dircache.use_listings_cache
+
+
+def test_a_file_that_lists_itself_is_no_folder() -> None:
+    storage = ObjectStorage(ListingItself(), "/itself", "ftp://h/itself")
+    storage.write("d/same", b"1")
+    storage.write("same/same", b"1")
+    assert storage.entries("d/same") == []
+    assert [entry.name for entry in storage.entries("d")] == ["same"]
+    assert [entry.name for entry in storage.entries("same")] == ["same"]
