@@ -125,6 +125,30 @@ def test_a_search_lists_the_folders_of_new_runs_alone(server: SftpServer, url: s
     assert 3 < third <= 3 + 6
 
 
+def test_a_store_that_is_away_when_a_process_ends_is_no_traceback(server: SftpServer, url: str) -> None:
+    program = (
+        "import sys\nfrom localtrack import Store\nstore = Store.open(sys.argv[1])\n"
+        "with store.start_run('e', context=False) as run:\n    run.log_metric('loss', 1.0)\n"
+        "store.search_runs()\nprint(run.run_id, flush=True)\nsys.stdin.readline()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    server.fault = lambda kind, path: "500"
+    _, said = process.communicate("go\n", timeout=120)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    server.be_well()
+    with Store.open(url) as store:
+        assert store.get_run(run_id).info.status == "FINISHED"
+
+
 def test_mlflow_shows_it_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     from localtrack.mlflow_plugin.opened import open_store

@@ -350,7 +350,8 @@ class ActiveRun(RunLinks):
             metric_prefix: Put in front of the keys of metrics there, as `worker3/`.
 
         Returns:
-            The variables. A password that stood in the URL of the store is in them: do not print them.
+            The variables. A password that stood in the URL of the store is in them, as in a pickled run: do not print
+            them.
         """
         self._show_to_others()
         return environment.hand_over(with_password(self._store.uri), self.run_id, metric_prefix)
