@@ -27,14 +27,17 @@ from localtrack import ActiveRun, Store
 from localtrack.errors import LocaltrackError
 from localtrack.sync.claims import CLAIM_TAG_PREFIX, Claim
 from localtrack.sync.limits import MLFLOW, Limits
-from localtrack.sync.options import Thinning
+from localtrack.sync.options import Naming, Thinning
 from localtrack.sync.report import PushReport
+from localtrack.types import LoggedModelOutput
 from tests.sync.comparison import Expected, compare_store, expect
+from tests.sync.front import Answer, Request
 from tests.sync.link import Link
 from tests.sync.pushing import push_over
 from tests.sync.stand_in import StandIn
 from tests.sync.stores import START_MS
 from tests.sync.turns import TurnLink, Turns, try_orders
+from tests.sync.workspace import Workspace
 
 BATCH_COUNT = 3
 """Points in a request, so that few points make several."""
@@ -246,6 +249,54 @@ def test_a_run_that_another_copy_replaced_is_sent_to_the_one_that_stays(tmp_path
     case.try_order((looked, compares), is_ascending=False)
     # Or its parent is deleted before it has ended, and the child that is made after that is the one that stays.
     case.try_order((looked, steps.index((1, "runs/update"))), is_ascending=False)
+
+
+@pytest.mark.long
+def test_logged_models_are_made_once_in_every_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Of two that two pushes make the one that was first stays, and the run that it names as its source."""
+    monkeypatch.setenv("DATABRICKS_HOST", "http://workspace.example")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-good")
+    prefix = "/Shared/x/"
+    with Store.open(tmp_path / "copies" / "0") as store:
+        with store.start_run("models", start_time=START_MS, context=False) as maker:
+            model = store.create_logged_model(
+                store.get_run(maker.run_id).info.experiment_id, "tree", maker.run_id, {"stage": "a"}, {"p": "1"}
+            )
+            maker.log_outputs([LoggedModelOutput(model.model_id, 3)])
+            log(maker, range(2))
+        store.finalize_logged_model(model.model_id, "READY")
+    shutil.copytree(tmp_path / "copies" / "0", tmp_path / "copies" / "1")
+    stores = [Store.open(tmp_path / "copies" / name) for name in ("0", "1")]
+    options: dict[str, Any] = {"url": "databricks", "naming": Naming(prefix)}
+
+    def try_order(switches: Collection[int]) -> int:
+        for name in ("0", "1"):
+            shutil.rmtree(tmp_path / "copies" / name / "sync", ignore_errors=True)
+        workspace, turns = Workspace(appends_duplicates=True), Turns(switches)
+
+        def read(asked: Request) -> Answer:
+            return workspace(dataclasses.replace(asked, headers={"authorization": "Bearer dapi-good"}))
+
+        def push(who: int) -> None:
+            with contextlib.suppress(LocaltrackError):
+                push_over(TurnLink(workspace, turns, who), stores[who], place=str(who), **options)
+
+        turns.run(lambda: push(0), lambda: push(1))
+        for who in (0, 1):
+            report = push_over(Link(workspace), stores[who], place=str(who), **options)
+            assert report.is_complete, (switches, report)
+        assert compare_store(read, stores[0], prefix=prefix, refused_tags=("mlflow.user",), with_artifacts=False) == []
+        living = [shown for shown in workspace.tracking.models.values() if not shown["is_deleted"]]
+        assert len(living) == 1, (switches, living)
+        source = workspace.tracking.runs[living[0]["info"]["source_run_id"]]
+        assert source["info"]["lifecycle_stage"] == "active", switches
+        assert source["model_outputs"] == {living[0]["info"]["model_id"]: 3}, switches
+        return turns.choices_count
+
+    tried_count = try_orders(try_order, most=2, part=1 if request.config.getoption("--long") else 7)
+    print(f"{tried_count} orders")
 
 
 def test_without_claims_some_order_doubles_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -348,8 +348,8 @@ class WorkspaceTracking(StandIn):
             "info": {
                 "model_id": model_id,
                 "experiment_id": experiment_id,
-                "creation_timestamp_ms": 1,
-                "last_updated_timestamp_ms": 1,
+                "creation_timestamp_ms": 1_700_000_000_000 + len(self.models),
+                "last_updated_timestamp_ms": 1_700_000_000_000 + len(self.models),
                 "artifact_uri": f"dbfs:/databricks/mlflow-tracking/{experiment_id}/logged_models/{model_id}",
                 "status": "LOGGED_MODEL_PENDING",
                 **kept,

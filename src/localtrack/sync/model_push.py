@@ -36,24 +36,52 @@ def ensure_model(context: PushContext, state: ModelState) -> str:
         if known is not None:
             return known
         experiment = context.experiments[state.experiment_id]
-        remote = find_model(context, experiment, state.model_id)
-        if remote is None:
-            remote = _create(context, experiment, state)
+        found = find_models(context, experiment, state.model_id)
+        if not found:
+            made = _create(context, experiment, state)
+            found = find_models(context, experiment, state.model_id) or [made]
+        remote = _keep_first(context, state.model_id, found)
         remote_id = str(remote["info"]["model_id"])
         context.ledger.append("model", {"model": state.model_id, "remote": remote_id, "signature": ""})
         context.model_ids[state.model_id] = remote_id
         return remote_id
 
 
-def find_model(context: PushContext, experiment: str, model_id: str) -> dict[str, Any] | None:
-    """Return the model of the target that carries a local id; the one with the least id if there are several."""
+def find_models(context: PushContext, experiment: str, model_id: str) -> list[dict[str, Any]]:
+    """Return the models of the target that carry a local id, the one that was made first first."""
     found = [
         model
         for model in context.tracking.search_models(experiment, f"tags.`{MODEL_ID_TAG}` = '{model_id}'")
         # A target that does not know the filter may give all.
         if _read_rows(model["info"].get("tags", [])).get(MODEL_ID_TAG) == model_id
     ]
-    return min(found, key=lambda model: str(model["info"]["model_id"]), default=None)
+    return sorted(
+        found, key=lambda model: (int(model["info"].get("creation_timestamp_ms") or 0), str(model["info"]["model_id"]))
+    )
+
+
+def _keep_first(context: PushContext, model_id: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first of several models for one local one, having deleted the others: two pushes had made them.
+
+    Whoever made the first one saw no other when it looked afterwards, and uses it; whoever made another one sees the
+    first, and nothing refers to its own yet.
+    """
+    for other in found[1:]:
+        other_id = str(other["info"]["model_id"])
+        context.tracking.delete_model(other_id)
+        context.notes.append(f"Logged model {model_id} was there twice; {other_id} was deleted there.")
+    return found[0]
+
+
+def find_source_runs(context: PushContext, run_id: str) -> set[str]:
+    """Return the runs of the target that the models which a run made name there as their source."""
+    found: set[str] = set()
+    for state in context.source.models_of_runs.get(run_id, []) if context.source.models else []:
+        remote_id = context.model_ids.get(state.model_id)
+        if state.source_run == run_id and remote_id is not None:
+            remote = context.tracking.get_model(remote_id)
+            found.add(str((remote or {}).get("info", {}).get("source_run_id", "")))
+    return found
 
 
 def _create(context: PushContext, experiment: str, state: ModelState) -> dict[str, Any]:
@@ -72,9 +100,9 @@ def _create(context: PushContext, experiment: str, state: ModelState) -> dict[st
             return context.tracking.create_model(document)
         except UnsureError as error:
             context.tracking.http.sleep(patience.before_asking_s(number, error))
-            remote = find_model(context, experiment, state.model_id)
-            if remote is not None:
-                return remote
+            found = find_models(context, experiment, state.model_id)
+            if found:
+                return found[0]
             if number == patience.tries_count - 1:
                 raise
     raise AssertionError("not reached")

@@ -8,7 +8,14 @@ from localtrack.errors import RefusedError
 from localtrack.sync.context import PushContext
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.plan import LinkParent, Plan
+from localtrack.sync.run_push import SentRun
 from localtrack.sync.translation import MLFLOW_PARENT_TAG
+
+
+def has_old_parent(run: SentRun, context: PushContext) -> bool:
+    """Return whether the parent that a run was given turned out to be there twice, and another one stays."""
+    parent = run.translation.tags.get(MLFLOW_PARENT_TAG)
+    return parent is not None and parent != context.remote_ids.get(run.translation.parent_id or "", parent)
 
 
 def link_children(plan: Plan, context: PushContext) -> None:

@@ -29,12 +29,12 @@ from localtrack.sync.experiment_push import ensure_experiment
 from localtrack.sync.http import Http, Patience
 from localtrack.sync.ledger import RunEntry
 from localtrack.sync.ledger_file import LedgerFile
-from localtrack.sync.model_push import push_model
+from localtrack.sync.model_push import find_source_runs, push_model
 from localtrack.sync.options import PushOptions
-from localtrack.sync.parents import link_children
+from localtrack.sync.parents import has_old_parent, link_children
 from localtrack.sync.plan import DeleteRun, EnsureExperiment, Plan, SendModel, SendRun
 from localtrack.sync.planning import Planning
-from localtrack.sync.remote_runs import choose_remote
+from localtrack.sync.remote_runs import choose_remote, is_living
 from localtrack.sync.report import PushProgress, PushReport, RunOutcome, encode_report
 from localtrack.sync.run_push import RunPush, SentRun
 from localtrack.sync.source import Source, state_digest
@@ -383,10 +383,10 @@ class Push:
         again: list[SentRun] = []
         for run in sent:
             if run.local.run_id in doubled:
-                self._settle(run, remote[run.local.run_id], context)
+                remote[run.local.run_id] = self._settle(run, context)
         for run in sent:
             run_id = run.local.run_id
-            if run_id not in doubled and not differences[run_id] and not self._has_old_parent(run, context):
+            if run_id not in doubled and not differences[run_id] and not has_old_parent(run, context):
                 self._note_done(run, remote[run_id], context, progress)
                 continue
             try:
@@ -409,21 +409,23 @@ class Push:
             else:
                 self._note_done(run, remote[run.local.run_id], context, progress)
 
-    @staticmethod
-    def _has_old_parent(run: SentRun, context: PushContext) -> bool:
-        """Return whether the parent that a run was given turned out to be there twice, and another one stays."""
-        parent = run.translation.tags.get(MLFLOW_PARENT_TAG)
-        return parent is not None and parent != context.remote_ids.get(run.translation.parent_id or "", parent)
-
-    def _settle(self, run: SentRun, kept: Mapping[str, Any], context: PushContext) -> None:
-        """Two pushers have made the same run: all of them keep the same one, and delete the others."""
+    def _settle(self, run: SentRun, context: PushContext) -> dict[str, Any]:
+        """Two pushers have made the same run: all of them keep the same one, and delete the others; return that one."""
+        found = search_by_ids(context.tracking, run.experiment, [run.local.run_id]).get(run.local.run_id, [])
+        made_models = find_source_runs(context, run.local.run_id)
+        # A model names the run that made it, and nothing can change that.
+        kept = choose_remote([one for one in found if str(one["info"]["run_id"]) in made_models and is_living(one)])
+        kept = kept or choose_remote(found)
+        if kept is None:
+            raise SyncError(f"The target had run {run.local.run_id} twice, and now it does not have it at all.")
         kept_id = str(kept["info"]["run_id"])
-        for other in search_by_ids(context.tracking, run.experiment, [run.local.run_id]).get(run.local.run_id, []):
+        for other in found:
             other_id = str(other["info"]["run_id"])
-            if other_id != kept_id and other["info"].get("lifecycle_stage") != "deleted":
+            if other_id != kept_id and is_living(other):
                 context.tracking.delete_run(other_id)
                 self.report.notes.append(f"Run {run.local.run_id} was there twice; {other_id} was deleted there.")
         context.remote_ids[run.local.run_id] = kept_id
+        return kept
 
     def _mend(self, run: SentRun, remote: Mapping[str, Any] | None, context: PushContext) -> SentRun:
         """Send a run again, asking for each point whether it is there; to the one that stays if there were two."""

@@ -26,9 +26,14 @@ def choose_remote(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """
     return min(
         found,
-        key=lambda run: (run["info"].get("lifecycle_stage") == "deleted", str(run["info"]["run_id"])),
+        key=lambda run: (not is_living(run), str(run["info"]["run_id"])),
         default=None,
     )
+
+
+def is_living(run: Mapping[str, Any]) -> bool:
+    """Return whether a run of the target is not deleted."""
+    return bool(run["info"].get("lifecycle_stage") != "deleted")
 
 
 def local_id_of(run: Mapping[str, Any]) -> str:

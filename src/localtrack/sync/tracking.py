@@ -209,6 +209,14 @@ class Tracking:
         """Set the last status of a logged model."""
         self._patch(f"{_API}/logged-models/{model_id}", {"model_id": model_id, "status": status})
 
+    def delete_model(self, model_id: str) -> None:
+        """Delete a logged model; nothing happens if there is none."""
+        try:
+            self.http.call("DELETE", f"{_API}/logged-models/{model_id}")
+        except RefusedError as error:
+            if not error.is_not_found:
+                raise
+
     def _patch(self, path: str, document: Mapping[str, Any]) -> None:
         import orjson
 

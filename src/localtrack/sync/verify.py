@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from localtrack.sync.asking import count_history, remote_metrics
 from localtrack.sync.context import PushContext
-from localtrack.sync.remote_runs import choose_remote, local_id_of
+from localtrack.sync.remote_runs import choose_remote, is_living, local_id_of
 from localtrack.sync.run_push import SentRun
 from localtrack.sync.tracking import Tracking
 from localtrack.sync.translation import RUN_ID_TAG
@@ -61,7 +61,7 @@ def read_remote_runs(context: PushContext, sent: Sequence[SentRun]) -> tuple[dic
         for local_id, candidates in search_by_ids(
             context.tracking, experiment, [run.local.run_id for run in runs]
         ).items():
-            living = [c for c in candidates if c["info"].get("lifecycle_stage") != "deleted"]
+            living = [c for c in candidates if is_living(c)]
             if len(living) > 1:
                 doubled.append(local_id)
             chosen = choose_remote(candidates)
@@ -94,7 +94,7 @@ def compare_state(run: SentRun, there: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     info, data = there["info"], there.get("data", {})
     wanted = run.translation
-    if info.get("lifecycle_stage") == "deleted":
+    if not is_living(there):
         problems.append("it is deleted there")
     if info.get("status") != wanted.status:
         problems.append(f"its status is {info.get('status')}, not {wanted.status}")
