@@ -16,7 +16,7 @@ from localtrack import Store
 from localtrack.errors import InvalidInputError, NotFoundError, SyncError, UnreachableError
 from localtrack.sync.options import PushOptions
 from localtrack.sync.push import Push
-from localtrack.sync.report import PushReport
+from localtrack.sync.report import PushProgress, PushReport
 from localtrack.sync.target import resolve_target
 from localtrack.sync.watch import watch
 from tests.sync.comparison import compare_store
@@ -24,6 +24,27 @@ from tests.sync.front import Front
 from tests.sync.pushing import push
 from tests.sync.stand_in import StandIn
 from tests.sync.stores import HASTE, START_MS, add_entities, make_store
+
+
+def test_a_push_only_reads_the_store_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    with Front(StandIn()) as front, make_store(tmp_path / "store", artifacts=True) as store:
+        store.flush()
+
+        def files() -> dict[Path, tuple[int, bytes]]:
+            paths = [path for path in (tmp_path / "store").rglob("*") if path.is_file() and "sync" not in path.parts]
+            return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths if "locks" not in path.parts}
+
+        before, told = files(), []
+
+        def tell(so_far: PushProgress) -> None:
+            assert so_far.last is not None
+            told.append((so_far.runs_done, so_far.runs_count, so_far.last.outcome, so_far.points_sent))
+
+        report = store.sync(front.url, workers=1, progress=tell)
+        assert report.is_complete, report
+        assert files() == before
+        assert [(done, count, outcome) for done, count, outcome, _ in told] == [(n, 4, "sent") for n in range(1, 5)]
+        assert told[-1][3] == report.points_sent
 
 
 def verify(store: Store, url: str) -> PushReport:
@@ -74,7 +95,7 @@ def test_status_says_what_ledgers_say(tmp_path: Path) -> None:
 
 
 def test_a_watch_follows_runs_to_their_end(tmp_path: Path) -> None:
-    """A store that comes later, a target that is away for a while, a run that goes on and ends."""
+    """A store that comes later, vanishes and is there again, a target that is away for a while, a run that goes on."""
     stand_in = StandIn(appends_duplicates=True)
     stop, events = threading.Event(), []
 
@@ -101,6 +122,13 @@ def test_a_watch_follows_runs_to_their_end(tmp_path: Path) -> None:
                                 range(len(front.requests), len(front.requests) + 40), "cut_before"
                             )
                 _wait_until(lambda: [r["info"]["status"] for r in stand_in.runs.values()] == ["FINISHED"])
+                (tmp_path / "store").rename(tmp_path / "away")
+                heard_count = len(events)
+                _wait_until(lambda: any(isinstance(error, NotFoundError) for _, error in events[heard_count:]))
+                (tmp_path / "away").rename(tmp_path / "store")
+                with store.start_run("live", run_name="later", context=False) as run:
+                    run.log_metric("loss", 9.0, step=9, timestamp=START_MS + 9)
+                _wait_until(lambda: [r["info"]["status"] for r in stand_in.runs.values()] == ["FINISHED"] * 2)
                 stop.set()
                 watching.join(30)
                 assert compare_store(front.url, store) == []

@@ -214,6 +214,31 @@ def test_secrets_of_every_kind_stay_where_they_are(
     assert not [line for line in seen if secret.encode() in line]
 
 
+def test_a_password_on_the_command_line_is_taken_out_of_the_list_of_processes(store: Store) -> None:
+    """From then on: while requests are sent it is no longer there."""
+    secret = f"sesame-{uuid.uuid4().hex}"
+    lines: list[bytes] = []
+    stand_in = StandIn()
+
+    def back(request: Request) -> Answer:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended
+                lines.append(path.read_bytes())
+        return stand_in(request)
+
+    with Front(back) as front:
+        uri = front.url.replace("http://", f"http://ada:{secret}@")
+        for arguments in (["sync", "--to", uri], ["pull", "--from", uri], ["quota", "--target", uri]):
+            command = [sys.executable, "-m", "localtrack", *arguments, "--store", store.uri]
+            done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, done.stderr
+            assert "could see the password in the list of processes until now" in done.stderr
+            assert secret not in done.stdout + done.stderr
+    mine = [line for line in lines if f"http://ada:{'x' * len(secret)}@".encode() in line]
+    assert {line.split(b"\0")[3] for line in mine} >= {b"sync", b"pull"}
+    assert not [line for line in lines if secret.encode() in line]
+
+
 def test_errors_of_the_connection_show_no_address_with_a_password() -> None:
     import httpx
 

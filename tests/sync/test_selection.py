@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +18,9 @@ from localtrack import Store
 from localtrack.cli import app
 from localtrack.errors import InvalidInputError
 from tests.sync.comparison import compare_store
-from tests.sync.front import Front
+from tests.sync.front import Answer, Front, Request
 from tests.sync.stand_in import StandIn
-from tests.sync.stores import START_MS
+from tests.sync.stores import START_MS, make_store
 
 DAY_MS = 86_400_000
 
@@ -59,6 +62,56 @@ def test_runs_are_chosen_by_the_time_of_their_start(tmp_path: Path) -> None:
     with Front(StandIn()) as front, Store.open(tmp_path / "store") as store:
         report = store.sync(front.url, since_ms=START_MS + DAY_MS, until_ms=START_MS + 2 * DAY_MS)
         assert [run.outcome for run in report.runs] == ["sent"]
+
+
+def test_runs_are_chosen_by_filter_experiment_id_and_status(tmp_path: Path) -> None:
+    with Front(StandIn()) as front, make_store(tmp_path / "store", points=3) as store:
+        ids = {row.info.run_name: row.info.run_id for row in store.search_runs()}
+
+        def sent(**options: Any) -> set[str]:
+            report = store.sync(front.url, prefix=f"{options}/", **options)
+            assert report.is_complete
+            chosen = {run.run_id for run in report.runs}
+            assert compare_store(front.url, store, prefix=f"{options}/", run_ids=chosen) == []
+            return {name for name, run_id in ids.items() if run_id in chosen}
+
+        assert sent(statuses=["FAILED"]) == {"failed"}
+        assert sent(experiment_names=["elsewhere"]) == {"failed"}
+        assert sent(filter_string="metrics.loss = 0.5") == {"child 0", "child 1"}
+        assert sent(run_ids=[ids["failed"], ids["child 1"]]) == {"failed", "child 1"}
+        assert sent(filter_string="metrics.loss = 0.5", run_ids=[ids["child 1"]]) == {"child 1"}
+        with pytest.raises(InvalidInputError):
+            sent(statuses=["DONE"])
+
+
+def test_requests_keep_below_a_megabyte_and_can_be_compressed(tmp_path: Path) -> None:
+    """A run whose params and tags would be 1.4 MB together, and points with long names."""
+    with Store.open(tmp_path / "store") as store:
+        with store.start_run("e", context=False) as run:
+            run.log_params({f"p{number}": "x" * 6000 for number in range(100)})
+            run.set_tags({f"t{number}": "y" * 8000 for number in range(100)})
+            for step in range(30):
+                run.log_metrics({f"{'k' * 240} {number}": 0.5 for number in range(100)}, step=step)
+        store.flush()
+        stand_in = StandIn()
+        with Front(stand_in) as front:
+            assert store.sync(front.url).is_complete
+            assert compare_store(front.url, store) == []
+            sizes = [len(request.body) for request in front.requests if request.path.endswith("log-batch")]
+            assert 800_000 < max(sizes) < 1_000_000
+
+        def unpack(request: Request) -> Answer:
+            body = request.body
+            if request.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            return stand_in(dataclasses.replace(request, body=body))
+
+        with Front(unpack) as front:
+            assert store.sync(front.url, prefix="packed/", compress=True).is_complete
+            assert compare_store(front.url, store, prefix="packed/") == []
+            batches = [request for request in front.requests if request.path.endswith("log-batch")]
+            assert all(request.headers["content-encoding"] == "gzip" for request in batches)
+            assert sum(len(request.body) for request in batches) < sum(sizes) / 10
 
 
 @pytest.mark.parametrize("appends_duplicates", [False, True])

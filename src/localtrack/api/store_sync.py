@@ -47,6 +47,7 @@ class SyncCalls:
         deletions: bool = False,
         forget: Iterable[str] = (),
         dry_run: bool = False,
+        compress: bool = False,
         workers: int = 4,
         progress: Callable[[PushProgress], None] | None = None,
     ) -> PushReport:
@@ -77,6 +78,7 @@ class SyncCalls:
             deletions: Delete and restore there what is deleted and restored here.
             forget: Ids of runs that were removed there for good, and are to be sent anew.
             dry_run: Change nothing; only say what would be done, in `plan` and `losses` of the report.
+            compress: Compress the bodies of requests, for a server that is known to take that: MLflow's own does not.
             workers: How many runs are sent at once.
             progress: Called after each run.
 
@@ -111,6 +113,7 @@ class SyncCalls:
             dead_after_ms=dead_after_ms,
             deletions=deletions,
             forget=forget,
+            compress=compress,
             workers=workers,
             progress=progress,
         )
@@ -140,6 +143,7 @@ class SyncCalls:
         dead_after_ms: int | None = None,
         deletions: bool = False,
         forget: Iterable[str] = (),
+        compress: bool = False,
         workers: int = 4,
         progress: Callable[[PushProgress], None] | None = None,
     ) -> Push:
@@ -162,6 +166,7 @@ class SyncCalls:
             does_delete=deletions,
             forgotten=tuple(forget),
             workers_count=max(workers, 1),
+            is_compressed=compress,
         )
         return Push(self._site, self._catalog, resolve_target(os.fspath(to)), options, progress=progress)
 

@@ -6,6 +6,7 @@ import click
 
 from localtrack.cli.commands.import_runs import EXIT_INCOMPLETE, import_document, import_sentences, import_target
 from localtrack.cli.output import progress_bar, write_findings, write_json, write_lines, write_note
+from localtrack.cli.process_title import hide_password
 from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.text import printable
 
@@ -38,6 +39,7 @@ def pull(
     from localtrack.sync.target import resolve_target
 
     target = resolve_target(source)
+    hide_password(source)
     if not session.is_json:
         write_note(f"Source: {printable(target.shown)}, signed in as {printable(target.identity)}")
     with import_target(session, is_dry=is_dry) as store, progress_bar(f"Pulling {printable(target.shown)}") as show:

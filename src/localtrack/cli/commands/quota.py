@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from localtrack.cli.output import write_json, write_lines
+from localtrack.cli.process_title import hide_password
 from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.tables import Column, format_table
 from localtrack.cli.text import printable
@@ -51,6 +52,7 @@ def quota(
     if ctx.invoked_subcommand is not None:
         return
     session = ctx.find_root().ensure_object(Session)  # the one that the commands below find, too
+    hide_password(target or "")
     with session.open_store() as store:
         report, uri = (
             store.quota(

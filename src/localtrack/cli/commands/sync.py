@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from localtrack.cli.output import write_json, write_json_lines, write_lines, write_note
+from localtrack.cli.process_title import hide_password
 from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.tables import Column, format_table
 from localtrack.cli.text import format_bytes, format_duration, printable
@@ -63,6 +64,7 @@ _SHOWN_COUNT: Final = 20
 @click.option("--verify", is_flag=True, help="Change nothing; compare the runs here with those there.")
 @click.option("--watch", is_flag=True, help="Push again and again as runs log, until interrupted.")
 @click.option("--interval", type=click.FloatRange(0.1), default=5.0, metavar="S", help="Seconds between two pushes.")
+@click.option("--compress", is_flag=True, help="Compress requests: only where the server is known to take that.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs sent at once.")
 @general_options
 @pass_session
@@ -92,6 +94,7 @@ def sync(
     verify: bool,
     watch: bool,
     interval: float,
+    compress: bool,
     workers: int,
 ) -> None:
     """Push runs to a server, Databricks or a store, exactly once.
@@ -129,6 +132,7 @@ def sync(
         "dead_after_ms": None if dead_after is None else parse_duration_ms(dead_after),
         "deletions": deletions,
         "forget": forget,
+        "compress": compress,
         "workers": workers,
     }
     if watch:
@@ -170,7 +174,7 @@ def _push(
         return report
     shown = _ProgressLine()
     push = store.plan_sync(target, progress=shown.show, **options)
-    _warn_of_password(target)
+    hide_password(target)
     if not session.is_json:
         write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
     try:
@@ -196,7 +200,7 @@ def _watch(session: Session, target: str, options: dict[str, Any], *, interval_s
         with session.open_store() as store:
             push = store.plan_sync(target, **options)
             if not is_shown:
-                _warn_of_password(target)
+                hide_password(target)
             if not session.is_json and not is_shown:
                 write_note(f"Target: {printable(push.target.shown)}, signed in as {printable(push.target.identity)}")
             is_shown = True
@@ -236,15 +240,6 @@ def _show_status(session: Session) -> None:
         for target in targets
     ]
     write_lines(format_table([*columns, Column("LAST PUSH")], rows))
-
-
-def _warn_of_password(target: str) -> None:
-    from urllib.parse import urlsplit
-
-    if urlsplit(target).password:
-        write_note(
-            "Others on this machine can see the password in the list of processes: MLFLOW_TRACKING_PASSWORD hides it."
-        )
 
 
 def _parse_time_ms(text: str | None, option: str) -> int | None:
