@@ -35,6 +35,9 @@ WORKLOADS = {
 }
 """Name on the command line → module, which has `SUMMARY` and `run(setting)`."""
 
+PARTS = frozenset({"short-jobs"})
+"""Parts of other workloads (of search-large), run by themselves only where they are named."""
+
 EXIT_BOUND_MISSED = 1
 
 
@@ -53,7 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--workload", "-w", action="append", choices=[*WORKLOADS], help="run only this one; may be given again"
+        "--workload",
+        "-w",
+        action="append",
+        choices=[*WORKLOADS],
+        help="run only this one; may be given again (default: all; short-jobs is a part of search-large)",
     )
     parser.add_argument("--rounds", type=_positive, help="turns of each side (default: as each workload finds right)")
     parser.add_argument("--kills", type=_positive, default=50, help="how many processes crash kills (default: 50)")
@@ -79,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment = describe_environment(Path(place))
         if not chosen.json:
             print(", ".join(f"{name} {value}" for name, value in environment.items()), flush=True)
-        for name in chosen.workload or WORKLOADS:
+        for name in chosen.workload or [name for name in WORKLOADS if name not in PARTS]:
             folder = Path(place).resolve() / name
             folder.mkdir()
             setting = Setting(

@@ -11,7 +11,7 @@ from tools.bench.harness import Turns
 
 SCALES: dict[str, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")),
-    "B": ((1.0, "B"),),
+    "B": ((2.0**20, "MiB"), (1.0, "B")),
     "1/s": ((1.0, "a second"),),
     "count": ((1.0, ""),),
     "ratio": ((1.0, ""),),

@@ -38,10 +38,16 @@ QUERY: dict[str, Any] = {"order_by": ["metrics.loss ASC"], "max_results": search
 
 def run(setting: Setting) -> Result:
     """Run jobs and count what they leave."""
+    result = Result(NAME, SUMMARY)
+    measure(result, setting)
+    return result
+
+
+def measure(result: Result, setting: Setting) -> None:
+    """Run jobs, count what they leave, and add that to a result."""
     from localtrack import Store
 
-    result = Result(NAME, SUMMARY)
-    root = setting.folder / "store"
+    root = setting.folder / "jobs"
     jobs_count, processes_count = setting.choose(100_000, 300), setting.choose(200, 3)
     batch = setting.choose(BATCH_JOBS, 50)
     left: dict[str, list[float]] = {}
@@ -60,7 +66,8 @@ def run(setting: Setting) -> Result:
     most = {what: max(values) for what, values in left.items()}
     result.comparisons.append(Comparison(f"most inbox files, {jobs}", "count", [most["inbox files"]], INBOX_BOUND))
     result.comparisons.append(Comparison(f"most index files, {jobs}", "count", [most["index files"]], INDEX_BOUND))
-    result.notes.append(f"index at the end: {left['index bytes'][-1] / jobs_count:.0f} bytes a run")
+    size = left["index bytes"][-1] / jobs_count
+    result.series.append(Series("localtrack", "index of the short jobs at the end, a run", "B", [size]))
     turns: Turns[float] = {}
     with Store.open(root) as store:
         assert len(store.search_runs(max_results=None)) == jobs_count
@@ -69,7 +76,6 @@ def run(setting: Setting) -> Result:
     what = f"{jobs_count:,} runs, 50 best whole rows, warm"
     result.add_turns(what, "s", turns)
     result.add_ratio(what, turns, "as it was left", "compacted", SEARCH_BOUND)
-    return result
 
 
 def _run_jobs(setting: Setting, root: Path, first: int, count: int) -> None:

@@ -23,7 +23,7 @@ def column(kind: ColumnType, values: Sequence[Any]) -> pa.Array[Any]:
     """Return values as an Arrow array, None as null; texts become `large_string`."""
     import pyarrow as pa
 
-    null_count = sum(value is None for value in values)
+    null_count = values.count(None)
     validity = pa.py_buffer(_bitmap(values)) if null_count else None
     if kind == "string":
         # Half a character, which UTF-8 cannot write, becomes "?": one damaged row must not hide the others.
@@ -32,7 +32,8 @@ def column(kind: ColumnType, values: Sequence[Any]) -> pa.Array[Any]:
         buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(parts))]
         return pa.Array.from_buffers(pa.large_string(), len(values), buffers, null_count)
     arrow_type = {"int32": pa.int32(), "int64": pa.int64(), "double": pa.float64()}[kind]
-    filled = array(_TYPE_CODES[kind], [0 if value is None else value for value in values])
+    numbers = [0 if value is None else value for value in values] if null_count else list(values)
+    filled = array(_TYPE_CODES[kind], numbers)
     return pa.Array.from_buffers(arrow_type, len(values), [validity, pa.py_buffer(filled)], null_count)
 
 
