@@ -106,7 +106,7 @@ class RunQuota:
         self._contents = FolderMeter(packs, folder, own_bytes)
         self._meter = meter
         self._told = Use()  # what the meter knows of points and open files of this process
-        self._is_bytes_near = True  # until the first look
+        self._is_bytes_near = not is_new  # until the first look; whoever begins a run has looked whether it may begin
         self.granted = 0
         """The current writer may come to so many points without a further look."""
         self.spare_state = 0
@@ -178,8 +178,9 @@ class RunQuota:
             # What was told ahead, of points that are being written, is not told again.
             points_count = max(self._own_before + points_count, self._told.metric_steps)
             now = Use(points_count, self._own_bytes())
-            self._add(now.minus(self._told))
-            self._told = now
+            if now != self._told:
+                self._add(now.minus(self._told))
+                self._told = now
 
     def _waiting(self, measure: str) -> list[str]:
         """Return the limits on something, but for those of which nothing more is to be said."""

@@ -23,6 +23,7 @@ from localtrack.format.edits import EditsState, ExperimentState
 from localtrack.format.ids import RUN_RANDOM_BYTES, encode_run_id, parse_run_id
 from localtrack.format.layout import ARTIFACTS
 from localtrack.format.metric_fold import Folds, encode_folds
+from localtrack.format.quota import Limit
 from localtrack.format.run_fold import RunState
 from localtrack.store.background import sealer
 from localtrack.store.catalog import Catalog, require_active
@@ -76,6 +77,8 @@ class Runs:
         self._catalog = catalog
         self._index = index
         self._meter: UseMeter | None = None
+        self._limits: Mapping[str, Limit] | None = None  # those that were looked through for what a meter counts
+        self._measures: set[str] = set()
         self._writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
         self._starts_granted = 0  # so many runs may be started before runs are counted again
         self._experiments: dict[str, str] = {}  # per run folder that was counted for a limit
@@ -175,8 +178,12 @@ class Runs:
 
     def _ready_meter(self) -> UseMeter | None:
         """Return what knows how much experiments and the store hold; None if no limit is about that."""
-        names = [name.partition(".") for name in self._catalog.known_quota()]
-        measures = {measure for level, _, measure in names if level in ("experiment", "store")} & MEASURED
+        limits = self._catalog.known_quota()
+        if limits is not self._limits:
+            names = [name.partition(".") for name in limits]
+            self._measures = {measure for level, _, measure in names if level in ("experiment", "store")} & MEASURED
+            self._limits = limits
+        measures = self._measures
         if not measures:
             return None
         if self._meter is None:
