@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.library_reading import read_with_library
+from tests.conformance.library_reading import assert_agreement, read_with_library
 from tests.independent.golden_models import begun, metric
 from tests.independent.golden_packs import pack
 from tests.independent.golden_points import FOLDER, RUN, put_chunk, put_segment, unsealed
@@ -205,6 +205,30 @@ def test_one_damage_is_one_finding(sound: Path, tmp_path: Path, how: str, long_f
     kinds = {"localtrack.json", "experiments", "runs", "models"} | ({"edits"} if how == "changed" else set())
     kinds |= {"packs"} if how != "gone" else set()
     assert set(told) >= kinds
+
+
+def test_a_part_of_a_log_that_is_gone_is_one_finding(tmp_path: Path) -> None:
+    """As an object store keeps logs: a part is named; of the last one only its log can be, since nobody counts them."""
+    root = tmp_path / "store"
+    shutil.copytree(DATA / "golden/format1/in_parts/store", root)
+    assert check(root) == []
+    parts = {key: data for key, data in files_of(root).items() if ".part" in key and key.startswith("runs/")}
+    assert len(parts) > 5
+    for key, data in parts.items():
+        (root / key).unlink()
+        log, _, number = key.rpartition(".part")
+        is_last = f"{log}.part{int(number) + 1:08}" not in parts
+        findings = check(root)
+        if is_last and ".points." not in log:
+            assert findings == [], "as a killed writer leaves it"
+        else:
+            assert [finding.key for finding in findings] == [log if is_last else key]
+        if log.endswith(".points.jsonl"):  # what else there is of the run is shown
+            with Store.open(root, create=False) as store:
+                assert store.get_run(RUN).data.metrics.keys() == {"loss", "acc"}
+                assert store.metric_history(RUN).num_rows >= 6
+            assert_agreement(root)
+        (root / key).write_bytes(data)
 
 
 INVARIANTS = {

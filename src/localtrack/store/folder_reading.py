@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from localtrack.errors import ErrorCode, StorageError
-from localtrack.format.layout import RunFile, is_day_folder, parse_run_file
+from localtrack.format.layout import RunFile, is_day_folder, parse_run_file, part_name
 from localtrack.format.lines import Lines
 from localtrack.format.state_records import FolderState, StateLog
 from localtrack.storage.base import Entry, Storage
@@ -148,14 +148,26 @@ class FolderReading(ABC, Generic[AnyLog, AnyState]):
             self.note(name, problem)
 
     def _read_permitted(self, name: str) -> bytes | None:
-        """Return the bytes of a log; None, and it is reported, if this user may not read it."""
+        """Return the bytes of a log; None, and that is reported, if it lacks its beginning or may not be read."""
         try:
             return self._read(name)
+        except FileNotFoundError:
+            if not self._lacks_first_part(name):
+                raise
+            self.note(part_name(name, 0), "this part of the log is missing, and what stands in later ones is not read")
+            return None
         except StorageError as error:
             if not is_forbidden(error):
                 raise
             self.forbid(name, error)
             return None
+
+    def _lacks_first_part(self, name: str) -> bool:
+        """Return whether of a log that is not there later parts are: while one is sealed they are on their way out."""
+        listed = {entry.name for entry in self.entries}
+        return (
+            name in self._parts and part_name(name, 0) not in listed and listed == set(self.storage.names(self.folder))
+        )
 
     def forbid(self, name: str, error: StorageError) -> None:
         """Report that this user may not read a file, or, without a name, the folder."""

@@ -24,7 +24,6 @@ from localtrack.storage.base import Entry, Storage
 from localtrack.store.artifacts import COPY_BYTES, open_artifact
 from localtrack.store.checking.report import Findings
 from localtrack.store.folder_reading import FolderReading
-from localtrack.store.logparts import read_log
 from localtrack.store.run_reading import RunReading
 from localtrack.store.sealing import read_chunk
 from localtrack.types import TERMINAL_STATUSES
@@ -47,6 +46,8 @@ class FolderCheck(Generic[AnyReading]):
     reading: AnyReading
     findings: Findings
     damaged_writers: set[str] = field(default_factory=set)
+    lacking_parts: set[str] = field(default_factory=set)
+    """Names of logs of which a part is missing, and what comes behind it with it."""
 
     def note(self, name: str, what: str, invariant: str = "", *, remedy: str = _FROM_COPY) -> None:
         """Report that something is wrong with a file of the folder."""
@@ -150,9 +151,10 @@ def _homes(check: FolderCheck[RunReading]) -> set[str]:
     """Return where the logs in a folder without a run say that they belong; logs that are damaged are reported."""
     homes: set[str] = set()
     for writer, files in check.reading.writers.items():
-        if files.log_name is None:
+        data = None if files.log_name is None else check.reading._read_permitted(files.log_name)
+        if data is None or files.log_name is None:
             continue
-        log = read_run_log(read_log(check.storage, f"{check.folder}/{files.log_name}"), writer=writer)
+        log = read_run_log(data, writer=writer)
         if not isinstance(log, RunLog) or log.lines.newer:
             continue
         home = run_folder(log.header["run"])
@@ -194,6 +196,7 @@ def check_names(check: FolderCheck[Any], *, now_ms: int) -> None:
         if missing:
             what = "this part of the log is missing, and what stands in later ones is not read"
             check.note(part_name(name, min(missing)), what, "M2")
+            check.lacking_parts.add(name)
 
 
 def take_log_problems(check: FolderCheck[Any]) -> None:
@@ -300,10 +303,13 @@ def _check_chunk(
     file = parse_run_file(name)
     assert file is not None
     run_id = check.reading._run_id(file.writer)
-    points, lines, _ = read_chunk(read_log(check.storage, f"{check.folder}/{name}"), file, run_id=run_id)
+    data = check.reading._read_permitted(name)
+    if data is None:
+        return None
+    points, lines, _ = read_chunk(data, file, run_id=run_id)
     for problem in lines.problems:
         check.note(name, problem)
-    if must_be_closed and lines.closed is None and not lines.problems:
+    if must_be_closed and lines.closed is None and not lines.problems and name not in check.lacking_parts:
         check.note(name, "its end is missing: a later file of its writer was begun, or closed", "M4")
     if lines.header is None or lines.newer:
         return None
