@@ -24,6 +24,9 @@ from localtrack.errors import StorageError
 from localtrack.storage import smb
 from localtrack.storage.objects import ObjectStorage
 
+# A file of smbprotocol whose connection is gone cannot be closed, and says so when it goes.
+unclosed = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SmbServer]:
@@ -122,6 +125,7 @@ def test_processes_and_their_forks_log_at_once(url: str) -> None:
             assert set(store.get_run(run_id).data.metrics) == {"mine", "child", "after"}
 
 
+@unclosed
 def test_a_connection_that_ended_is_made_anew(server: SmbServer, url: str) -> None:
     storage = ObjectStorage.at(url)
     before = server.connections_count
@@ -140,6 +144,31 @@ def test_a_connection_that_ended_is_made_anew(server: SmbServer, url: str) -> No
     assert server.connections_count == before + 3
 
 
+@unclosed
+def test_a_connection_may_end_during_any_call(server: SmbServer, url: str) -> None:
+    storage = ObjectStorage.at(url)
+    ends_count = 0
+
+    def cut() -> None:
+        nonlocal ends_count
+        while ends_count < 5:
+            time.sleep(0.4)
+            server.cut()
+            ends_count += 1
+
+    cutting = Thread(target=cut)
+    cutting.start()
+    number = 0
+    while cutting.is_alive():
+        number += 1
+        assert storage.write_new(f"a/{number}", b"%d" % number)
+        assert not storage.write_new(f"a/{number}", b"other")
+        assert storage.read(f"a/{number}") == b"%d" % number
+    cutting.join()
+    assert sorted(storage.names("a"), key=int) == [str(one) for one in range(1, number + 1)]
+
+
+@unclosed
 def test_a_silent_server_is_given_up_and_is_no_empty_store(
     server: SmbServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import smbclient
 from fsspec.implementations.smb import SMBFileSystem
 from smbprotocol.connection import Connection
-from smbprotocol.exceptions import SMBException, SMBOSError, SMBResponseException
+from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBOSError, SMBResponseException
 from smbprotocol.header import NtStatus
 
 from localtrack.storage.whole_files import WholeFiles
@@ -29,6 +29,10 @@ PATIENCE_S: Final = 20
 """So long a server may be silent before the connection is given up."""
 _BUSY_PATIENCE_S: Final = 2.0
 """A file that somebody reads cannot be replaced on most servers; readers are done in milliseconds."""
+_TRIES: Final = (False, False, True)
+"""Of a call during which the connection ends: which is the last one."""
+_PAUSE_S: Final = 0.2
+"""Before one more try to connect."""
 _COPY_BYTES: Final = 1024 * 1024
 _FORBIDDEN: Final = frozenset('\\:*?"<>|') | frozenset(map(chr, range(32)))
 """In names, to SMB. Behind a colon a server may look for a stream of the file, which no listing shows."""
@@ -69,6 +73,16 @@ class SmbFiles(WholeFiles, SMBFileSystem):  # type: ignore[misc]  # fsspec ships
         super().__init__(host, **options)
 
     def _connect(self) -> None:
+        for is_last in _TRIES:
+            try:
+                self._connect_once()
+                return
+            except (SMBConnectionClosed, ConnectionError):
+                if is_last:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _connect_once(self) -> None:
         connection = _Connection(smbclient.ClientConfig().client_guid, self.host, self._port)
         try:
             connection.connect(timeout=self.timeout)
@@ -196,7 +210,7 @@ class SmbFiles(WholeFiles, SMBFileSystem):  # type: ignore[misc]  # fsspec ships
 
     def _try(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, on a new connection if the old one is found to have ended."""
-        for is_last in (False, True):
+        for is_last in _TRIES:
             with self._connecting:
                 if not all(one.transport.connected for one in self._connections.values()):
                     self._connect()
@@ -208,18 +222,20 @@ class SmbFiles(WholeFiles, SMBFileSystem):  # type: ignore[misc]  # fsspec ships
             except SMBResponseException as error:
                 raise _as_os_error(error, error.status) from error
             except (SMBException, OSError) as error:
-                is_gone = not all(one.transport.connected for one in connections.values())
-                if isinstance(error, TimeoutError):
-                    # What it still has to say would come too late for anybody.
+                is_gone = isinstance(error, SMBConnectionClosed | ConnectionError)
+                is_gone = is_gone or not all(one.transport.connected for one in connections.values())
+                if is_gone or isinstance(error, TimeoutError):
+                    # What a silent server still has to say would come too late for anybody.
                     for connection in connections.values():
                         connection.transport.close()
+                if isinstance(error, TimeoutError):
                     raise
                 # The connection may have ended long ago, or during the call: every call can be made twice.
                 if is_last or not is_gone:
                     if isinstance(error, OSError):
                         raise
                     raise ConnectionError(str(error)) from error
-        raise AssertionError  # the second try returns or raises
+        raise AssertionError  # the last try returns or raises
 
 
 class _Connection(Connection):  # type: ignore[misc]  # smbprotocol is not checked
