@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 PATIENCE_S: Final = 20.0
 """So long a server may be silent before the connection is given up."""
+_TRIES: Final = (False, False, True)
+"""Of a call during which the connection ends: which is the last one."""
 _PREFETCH_BYTES: Final = 64 * 1024
 """From so much on, a file is asked for in many requests at once."""
 
@@ -37,7 +39,13 @@ class SftpFiles(WholeFiles, SFTPFileSystem):  # type: ignore[misc]  # fsspec shi
         super().__init__(host, **ssh_kwargs)
 
     def _connect(self) -> None:
-        super()._connect()
+        for is_last in _TRIES:
+            try:
+                super()._connect()
+                break
+            except (EOFError, ConnectionResetError):
+                if is_last:
+                    raise
         self.ftp.get_channel().settimeout(PATIENCE_S)
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
@@ -109,20 +117,21 @@ class SftpFiles(WholeFiles, SFTPFileSystem):  # type: ignore[misc]  # fsspec shi
     def _try(self, call: Callable[[paramiko.SFTPClient], T]) -> T:
         """Return what `call` returns, on a new connection if the old one is found to have ended."""
         with self._turn:
-            if self._is_gone():
-                self._connect()
-            try:
-                return call(self.ftp)
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                if isinstance(error, TimeoutError):
-                    # What it still has to say would be taken for the answer to the next question.
-                    self.client.close()
-                    raise
-                if not self._is_gone():
-                    raise  # the server's answer
-            # The connection may have ended long ago, or during the call: every call can be made twice.
-            self._connect()
-            return call(self.ftp)
+            for is_last in _TRIES:
+                if self._is_gone():
+                    self._connect()
+                try:
+                    return call(self.ftp)
+                except (OSError, EOFError, paramiko.SSHException) as error:
+                    if isinstance(error, TimeoutError):
+                        # What it still has to say would be taken for the answer to the next question.
+                        self.client.close()
+                        raise
+                    # Not gone: the server's answer. Else the connection may have ended long ago, or during the call:
+                    # every call can be made twice.
+                    if is_last or not self._is_gone():
+                        raise
+        raise AssertionError  # the last try returns or raises
 
     def _is_gone(self) -> bool:
         transport = self.client.get_transport()
