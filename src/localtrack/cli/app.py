@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import click
@@ -37,7 +37,7 @@ from localtrack.cli.commands.sql import sql
 from localtrack.cli.commands.sync import sync
 from localtrack.cli.commands.unlock import unlock
 from localtrack.cli.commands.version import version
-from localtrack.cli.output import write_error
+from localtrack.cli.output import silence_stdout, write_error
 from localtrack.cli.session import Session, general_options
 from localtrack.errors import LocaltrackError
 from localtrack.version import VERSION
@@ -77,7 +77,7 @@ class App(click.Group):
             write_error(str(error))
             ctx.exit(error.exit_code)
         except BrokenPipeError:
-            _silence_stdout()
+            silence_stdout()
             ctx.exit(EXIT_BROKEN_PIPE)
         except KeyboardInterrupt:
             _show_traceback(ctx)
@@ -132,6 +132,9 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command line with the arguments of the process, and end the process."""
+    # Without a stream, as behind `>&-`, there is nobody to answer; what asks for its width or encoding need not know.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- likewise
     # Named, because click would call it `python -m localtrack` where it was started so.
     app.main(prog_name="localtrack")
     sys.exit(0)
@@ -157,9 +160,3 @@ def _show_traceback(ctx: click.Context) -> None:
         import traceback
 
         traceback.print_exc(file=sys.stderr)
-
-
-def _silence_stdout() -> None:
-    # Python flushes stdout once more at its end, and would complain about the pipe again.
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

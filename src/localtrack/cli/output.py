@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from typing import Any, Final, TextIO
 
 import click
 
 from localtrack.cli.text import printable
+from localtrack.errors import LocaltrackError, StorageError
 from localtrack.types import Finding
 
 _BLOCK_LINES: Final = 1_000
@@ -24,7 +26,30 @@ def write_lines(lines: Iterable[str]) -> None:
     """Print lines to stdout, in blocks."""
     rest = iter(lines)
     while block := list(islice(rest, _BLOCK_LINES)):
-        click.echo(_encodable("\n".join(block), sys.stdout))
+        with answering():
+            click.echo(_encodable("\n".join(block), sys.stdout))
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Say in one sentence why stdout cannot be written to, as where it is a file on a full disk.
+
+    Raises:
+        StorageError: It cannot. That a reader has gone passes as it is: `BrokenPipeError`.
+    """
+    try:
+        yield
+    except (BrokenPipeError, LocaltrackError):
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise StorageError(f"The answer cannot be written: {error.strerror or error}.") from error
+
+
+def silence_stdout() -> None:
+    """Let nothing more come to stdout: Python flushes it once more at its end, and would complain again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_json(document: Any) -> None:

@@ -22,6 +22,7 @@ from localtrack.storage.locallog import (
     SYNC_FLAGS,
     LocalLog,
     is_locked,
+    off_standard_streams,
     remove_if_let_go,
     sync_folder,
 )
@@ -139,6 +140,8 @@ class LocalStorage:
                 return None
             raise to_storage_error(error, f"Looking at {show_path(path)}") from error
         is_folder = stat_module.S_ISDIR(found.st_mode)
+        if not is_folder and not stat_module.S_ISREG(found.st_mode):
+            return None  # a FIFO, socket or device, as in listings
         size = 0 if is_folder else found.st_size
         return Entry(key.rpartition("/")[2], is_folder, size, found.st_mtime_ns // 1_000_000)
 
@@ -448,6 +451,7 @@ class LocalStreamFile:
         self._temporary: str | None = storage.path(f"{folder}/{TEMPORARY_PREFIX}{os.urandom(8).hex()}".lstrip("/"))
         with mapped_errors(f"Creating a file in {show_path(storage.path(folder))}"):
             fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
+            fd = off_standard_streams(fd)
             self.sink: BinaryIO = io.BufferedRandom(MappedFile(os.fdopen(fd, "w+b", buffering=0), self._temporary))
 
     def commit(self, key: str, *, place: Callable[[str, str], object] | None = None) -> bool:

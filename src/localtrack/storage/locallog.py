@@ -92,7 +92,7 @@ class LocalLog:
             fd = os.open(path, _FLAGS, 0o666)
         except FileNotFoundError:
             fd = _open_in_new_folder(path)
-        return cls(key, path, root, fd, lock, is_locking=is_locking)
+        return cls(key, path, root, off_standard_streams(fd), lock, is_locking=is_locking)
 
     @property
     def size(self) -> int:
@@ -278,6 +278,20 @@ class LocalLog:
         # On failure the caller's record is in the file all the same; the next one says what is torn.
         with contextlib.suppress(StorageError):
             self._write(encode_span(start, self.size, zlib.crc32(block)))
+
+
+def off_standard_streams(fd: int) -> int:
+    """Return a descriptor of the same file that is none of 0 to 2.
+
+    In a process that was started without them, as some batch systems and daemons do, the next file that is opened gets
+    such a number, and what libraries and children print to stderr would stand in it, in the middle of a record.
+    """
+    if fd > 2 or _fcntl is None:
+        return fd
+    try:
+        return int(_fcntl.fcntl(fd, _fcntl.F_DUPFD_CLOEXEC, 3))
+    finally:
+        os.close(fd)
 
 
 def _open_in_new_folder(path: str) -> int:

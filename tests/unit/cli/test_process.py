@@ -18,6 +18,7 @@ import pytest
 from tests.unit.cli.conftest import NASTY_NAME, Place
 
 from localtrack.api.store import Store
+from localtrack.errors import StorageError
 
 COMMAND = [sys.executable, "-m", "localtrack"]
 # The cost of a start: none of these for a page of help, each 10 to 300 ms.
@@ -81,6 +82,24 @@ def test_a_reader_that_stops_is_no_error(place: Place, arguments: list[str]) -> 
     os.close(reader)
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["runs", "--json"], ["check"], ["sql", "SELECT 1"]])
+def test_without_stdout_there_is_no_answer_and_no_error(first_place: Place, arguments: list[str]) -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *arguments, "--store", str(first_place.path)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert "bug" not in done.stderr
+    assert done.returncode in (0, 10), "10: the check of a store with damage"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("arguments", [["runs"], ["runs", "--json"], ["sql", "SELECT 1", "-f", "csv"]])
+def test_a_full_disk_of_the_output_is_told_in_one_sentence(first_place: Place, arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [*COMMAND, *arguments, "--store", str(first_place.path)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == StorageError.exit_code
+    assert done.stderr == "Error: The answer cannot be written: No space left on device.\n"
 
 
 INTERRUPTED: dict[str, tuple[str, int, str]] = {

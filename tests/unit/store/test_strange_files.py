@@ -44,6 +44,8 @@ def test_what_is_no_file_is_left_out_and_named(tmp_path: Path, kind: str, place:
     root = tmp_path / "store"
     with Store.open(root) as store:
         for name in ("packed", "good", "strange"):
+            if name == "strange":
+                store._site.log_points_bytes = 0  # its points lie beside its log
             with store.start_run(name, context=False, run_name=name) as run:
                 run.log_metric("loss", 0.5)
                 run.log_text("x", "notes.txt")

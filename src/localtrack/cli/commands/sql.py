@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from localtrack.cli.output import terminal_width, write_findings, write_lines, write_note
+from localtrack.cli.output import answering, terminal_width, write_findings, write_lines, write_note
 from localtrack.cli.session import Session, general_options, pass_session
 from localtrack.cli.tables import Column, format_table
 from localtrack.cli.text import MISSING, format_number
@@ -73,7 +73,9 @@ def sql(
         elif kind == "table":
             _print_table(answer, max_rows)
         else:
-            _write(answer, sys.stdout.buffer, kind)
+            with answering():
+                _write(answer, sys.stdout.buffer, kind)
+                sys.stdout.buffer.flush()
         findings = answer.findings
     write_findings(findings)
 
