@@ -27,8 +27,9 @@ NAME = "push"
 SUMMARY = "runs pushed to an MLflow server, and pushed again with nothing new"
 RATE_BOUND = Bound(0.9, at_least=True)
 WORKERS_COUNT = 4
-TURNS_COUNT = 10
-"""How often the sides take turns."""
+LONG_TURNS_COUNT = 10
+SHORT_TURNS_COUNT = 1
+"""How often the sides take turns: what a push does besides is little beside 1,000 small runs, but not beside 100."""
 
 
 def run(setting: Setting) -> Result:
@@ -43,10 +44,10 @@ def run(setting: Setting) -> Result:
     with _serve(setting.folder) as url:
         with Store.open(str(setting.folder / "long"), create=True) as store:
             count = setting.choose(100_000, 1_500)
-            for _ in range(TURNS_COUNT):
+            for _ in range(LONG_TURNS_COUNT):
                 push_sizes.log_points(store, count, random)
             store.flush()
-            _compare(result, setting, url, store, f"{TURNS_COUNT} runs of {count:,} points")
+            _compare(result, setting, url, store, f"{LONG_TURNS_COUNT} runs of {count:,} points", LONG_TURNS_COUNT)
         with Store.open(str(setting.folder / "short"), create=True) as store:
             count = setting.choose(1_000, 20)
             for number in range(count):
@@ -55,14 +56,14 @@ def run(setting: Setting) -> Result:
                     for step in range(10):
                         one.log_metrics({"loss": random.random(), "acc": random.random()}, step=step)
             store.flush()
-            _compare(result, setting, url, store, f"{count:,} runs of 20 points")
+            _compare(result, setting, url, store, f"{count:,} runs of 20 points", SHORT_TURNS_COUNT)
     return result
 
 
-def _compare(result: Result, setting: Setting, url: str, store: Any, what: str) -> None:
+def _compare(result: Result, setting: Setting, url: str, store: Any, what: str, turns_count: int) -> None:
     """Push all runs of a store, some of them each turn, beside ready-made requests for the same runs."""
     run_ids = sorted(row.info.run_id for row in store.search_runs(max_results=None))
-    turns_count = setting.round_count(TURNS_COUNT)
+    turns_count = setting.round_count(turns_count)
     parts = [run_ids[number::turns_count] for number in range(turns_count)]
     floors, ours = iter(parts), iter(parts)
     experiment_id = _call(url, "experiments/create", {"name": f"floor {what}"})["experiment_id"]
@@ -79,6 +80,9 @@ def _compare(result: Result, setting: Setting, url: str, store: Any, what: str) 
         assert (report.is_complete, report.count("sent")) == (True, len(part)), report
         return duration_s
 
+    # Both sides load what they need, and get to know the server, before their turns.
+    _send_all(url, experiment_id, _ready_made(store, run_ids[:1]))
+    assert store.sync(url, run_ids=run_ids[:1], prefix=f"first {what} ", workers=WORKERS_COUNT).is_complete
     turns = run_in_turns([Side("floor", send_ready_made), Side("localtrack", push)], turns_count)
     result.add_turns(f"{what}, a part of them each turn", "s", turns)
     result.add_ratio(f"{what}: rate beside ready-made requests", turns, "floor", "localtrack", RATE_BOUND)
