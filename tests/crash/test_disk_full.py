@@ -16,7 +16,7 @@ from tests.crash.deeds import make, open_store, plan_call
 
 from localtrack.api.run import ActiveRun
 from localtrack.api.store import Store
-from localtrack.errors import StorageFullError
+from localtrack.errors import StorageError, StorageFullError
 
 REAL_WRITE = os.write
 SIZE_BYTES = 1 << 20
@@ -151,6 +151,43 @@ def test_training_goes_on_and_nothing_is_missing(
     loss = store.metric_history(run.run_id, "a.loss").to_pydict()
     assert loss["step"] == sorted(loss["step"])
     assert [at - 1_790_000_000_010 for at in loss["timestamp_ms"]] == [step * 10 for step in loss["step"]]
+
+
+@pytest.mark.parametrize("has_limits", [False, True])
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_run_can_start_while_the_store_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, has_limits: bool, comes_back: bool
+) -> None:
+    """With `on_error="warn"`: in an experiment that was seen before; the run is there once the store is."""
+    root, away = tmp_path / "store", tmp_path / "away"
+    store = Store.open(root, on_error="warn")
+    if has_limits:
+        store.set_quota({"experiment.runs": 1_000, "run.params": 10, "store.bytes": 10**12})
+    store.start_run("e", context=False).end()
+    root.rename(away)
+    with pytest.raises(StorageError, match="lost its store"):
+        store.start_run("never seen", context=False)
+    run = store.start_run("e", run_name="late", tags={"t": "1"}, start_time=5, context=False)
+    run.log_param("p", 1)
+    run.log_metric("m", 2.0, step=3)
+    run.set_tag("t", "2")
+    assert not root.exists()
+    if comes_back:
+        away.rename(root)
+    run.end()
+    said = [record.getMessage() for record in caplog.records]
+    assert len([text for text in said if "cannot be logged for now" in text]) == 1
+    assert any("4 logging calls are lost" in text for text in said) == (not comes_back)
+    if not comes_back:
+        away.rename(root)
+    store.close()
+    with Store.open(root) as again:
+        rows = again.search_runs(experiment_names=["e"], filter_string="run_name = 'late'")
+        assert [row.info.run_id for row in rows] == ([run.run_id] if comes_back else [])
+        for row in rows:
+            assert (row.info.status, row.info.start_time) == ("FINISHED", 5)
+            assert (row.params, row.tags["t"], row.metrics["m"].value) == ({"p": "1"}, "2", 2.0)
+        assert again.check().findings == []
 
 
 def test_what_the_caller_changes_meanwhile_is_not_what_it_logged(

@@ -328,6 +328,10 @@ class ActiveRun(RunLinks):
             if self._lost_count:
                 reporting.complain("%d logging calls of run %s are lost.", self._lost_count, self.run_id)
 
+    def put_off(self, error: StorageError, call: Callable[[], object]) -> None:
+        """Keep for later what could not be written, and say so; the start of the run itself, for one."""
+        self._fail(error, call)
+
     def call_at_end(self, call: Callable[[], object]) -> None:
         """Call something just before this object ends its run, as for others who write to the run meanwhile."""
         self._at_end.append(call)

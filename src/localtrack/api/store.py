@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from localtrack.api.store_models import ModelCalls
 from localtrack.api.store_pull import PullCalls
 from localtrack.api.store_quota import QuotaCalls
 from localtrack.api.store_sync import SyncCalls
-from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError, StateError
+from localtrack.errors import ErrorCode, InvalidInputError, NotFoundError, StateError, StorageError
 from localtrack.format.ids import encode_job_run_id, parse_run_id
 from localtrack.format.names import MAX_PARAM_VALUE_CHARS, MAX_TAG_VALUE_CHARS, validate_key, validate_value
 from localtrack.format.run_fold import RUN_NAME_TAG
@@ -32,6 +32,7 @@ from localtrack.types import DEFAULT_EXPERIMENT_ID, Run, RunStatus
 if TYPE_CHECKING:
     from localtrack.api.rank_runs import RankRun
     from localtrack.api.run import ActiveRun, OnError
+    from localtrack.format.edits import ExperimentState
     from localtrack.store.merging import MergeReport, Progress
     from localtrack.store.runs import RunReport, Runs
     from localtrack.store.spool_thread import SpoolKeeper
@@ -89,8 +90,8 @@ class Store(
                 a few seconds.
                 `call`: each call waits for the disk. Default: LOCALTRACK_DURABILITY.
             on_error: `raise` (default), or `warn`: logging calls never raise; while the store cannot be written to
-                they are kept in memory and
-                tried again. Default: LOCALTRACK_ON_ERROR.
+                they are kept in memory and tried again. So is the start of a run in an experiment that this process
+                has seen before. Default: LOCALTRACK_ON_ERROR.
             truncate_long_values: Cut params over 6,000 and tags over 8,000 characters (default, as MLflow), or refuse
                 them. Default:
                 LOCALTRACK_TRUNCATE_LONG_VALUES.
@@ -228,11 +229,7 @@ class Store(
             return self._resume(run_id, run_name=run_name, tags=tags)
         if experiment is not None and experiment_id is not None:
             raise InvalidInputError("Both experiment and experiment_id are given.", hint="Give one of them.")
-        state = (
-            self._catalog.ensure(experiment, user=self._user)
-            if experiment is not None
-            else require_active(self._catalog.find(DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id))
-        )
+        state = self._experiment_to_log_to(experiment, experiment_id)
 
         def first_tags_of_run() -> dict[str, str]:
             return plan_first_tags(
@@ -268,14 +265,32 @@ class Store(
             except NotFoundError:
                 pass  # the job's first start
         first_tags = first_tags_of_run()
+        put_off: list[tuple[StorageError, Callable[[], None]]] = []
         writer = self._runs.begin(
             state,
             run_id=job_run_id,
             start_ms=start_ms,
             user=first_tags.get("mlflow.user", ""),
             tags=first_tags,
+            put_off=None if self._on_error == "raise" else lambda *failed: put_off.append(failed),
         )
-        return ActiveRun(self, writer, on_error=self._on_error, has_context=context)
+        run = ActiveRun(self, writer, on_error=self._on_error, has_context=context)
+        for error, call in put_off:
+            run.put_off(error, call)
+        return run
+
+    def _experiment_to_log_to(self, name: str | None, experiment_id: str | None) -> ExperimentState:
+        """Return the experiment of a new run; if training goes on whatever happens, as it was at the last look."""
+        wanted = DEFAULT_EXPERIMENT_ID if experiment_id is None else experiment_id
+        try:
+            if name is not None:
+                return self._catalog.ensure(name, user=self._user)
+            return require_active(self._catalog.find(wanted))
+        except StorageError:
+            known = None if self._on_error == "raise" else self._catalog.recall(wanted if name is None else name)
+            if known is None:
+                raise
+            return known
 
     def attach_run(self, run_id: str) -> ActiveRun:
         """Return a run to write to that goes on, or has ended, without this process: its status stays as it is.

@@ -125,6 +125,13 @@ class Catalog:
         name = validate_experiment_name(name)
         return next((e for e in self.read().experiments.values() if e.name == name), None)
 
+    def recall(self, name_or_id: str) -> ExperimentState | None:
+        """Return an experiment as it was at the last look, for when the store cannot be looked at; None if unknown."""
+        with self._lock:
+            known = {} if self._state is None else self._state.experiments
+            found = known.get(name_or_id) or next((e for e in known.values() if e.name == name_or_id), None)
+            return None if found is None or found.is_deleted else found
+
     def create(self, name: str, *, user: str = "", tags: Mapping[str, Any] | None = None) -> ExperimentState:
         """Make an experiment.
 

@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from localtrack import reporting
@@ -95,6 +96,7 @@ class Runs:
         start_ms: int | None = None,
         user: str = "",
         tags: Mapping[str, str] | None = None,
+        put_off: Callable[[StorageError, Callable[[], None]], None] | None = None,
     ) -> RunWriter:
         """Begin a run that was not there.
 
@@ -104,6 +106,8 @@ class Runs:
             start_ms: Milliseconds since 1970, UTC; else now.
             user: Who runs it.
             tags: First tags, checked; `mlflow.runName` is its name.
+            put_off: Takes what is to be called later, before anything else of the writer, where the store cannot be
+                written to; without it that raises.
 
         Durability: the run is handed to the operating system on return, with its tags, in one write.
         """
@@ -112,8 +116,12 @@ class Runs:
         now_ms = self._site.clock()
         if run_id is None:
             run_id = encode_run_id(max(now_ms, 0), os.urandom(RUN_RANDOM_BYTES))
-        self._admit_run(experiment)
-        self._admit_files(experiment)
+        try:
+            self._admit_run(experiment)
+            self._admit_files(experiment)
+        except StorageError:
+            if put_off is None:
+                raise  # else what cannot be counted now counts when the next run is begun
         writer = RunWriter(self._site, run_id, document_of(experiment), self.inbox)
         self._set_limits(writer, None)
         creation = {"start_ms": now_ms if start_ms is None else start_ms, "status": "RUNNING", "user": user}
@@ -123,7 +131,12 @@ class Runs:
                 writer.quota.admit_state(0, 0, 0, len(tags))
             first.append(["tag", dict(tags)])
             writer.tags.update(tags)
-        writer.begin(*first)
+        try:
+            writer.begin(*first)
+        except StorageError as error:
+            if put_off is None:
+                raise
+            put_off(error, partial(writer.begin, *first))
         if self._meter is not None:
             self._meter.add(experiment.experiment_id, Use(files=1), folders_count=1)
         self._writers.add(writer)
