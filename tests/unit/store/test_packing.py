@@ -236,6 +236,26 @@ def test_one_at_a_time_and_not_on_object_stores(yard: Yard) -> None:
         store.pack()
 
 
+def test_packs_behind_a_link_out_of_the_store_are_read_and_never_changed(yard: Yard, tmp_path: Path) -> None:
+    yard.run()
+    kept = yard.run(deleted=False)
+    pack(yard)
+    outside = tmp_path / "outside"
+    (yard.root / "packs").rename(outside)
+    (yard.root / "packs").symlink_to(outside)
+    yard.later(31)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    report = yard.store.gc(dry_run=False)
+    assert ([item.run_id for item in report.garbage], len(report.spared)) == ([], 1)
+    assert report.spared[0].reason == "it is packed, and a link leads from packs out of the store"
+    for change in (lambda: pack(yard), yard.store.unpack):
+        with pytest.raises(StateError, match="is a link that leads out of the store"):
+            change()
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert [(finding.key, finding.invariant) for finding in yard.store.check().findings] == [("packs", "M9")]
+    assert yard.store.get_run(kept).info.run_id == kept
+
+
 def test_what_no_rule_puts_into_a_run_folder_keeps_it_loose(yard: Yard) -> None:
     run_id = yard.run(deleted=False)
     (yard.folder(run_id) / "notes.md").write_text("mine")

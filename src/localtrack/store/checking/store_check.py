@@ -66,6 +66,7 @@ def check_store(
     storage, now_ms = site.storage, site.clock()
     findings, report = Findings(), CheckReport()
     links = _Links(storage, findings)
+    links.lead_out(PACKS)
     check_top(storage, findings, now_ms=now_ms)
     edits = check_edits(storage, findings)
     known = read_experiments(storage, findings, edits)
@@ -173,7 +174,7 @@ def _check_strange(storage: Storage, folders: Iterable[str], findings: Findings)
 
 
 class _Links:
-    """Tells whether a folder of a run or logged model leads out of the store, with one look a folder at most."""
+    """Tells whether a folder leads out of the store, with one look a folder at most."""
 
     def __init__(self, storage: Storage, findings: Findings) -> None:
         self._storage = storage

@@ -255,6 +255,8 @@ class _Collection:
         ):
             return None
         reason = why_not(self._storage, reading, now_ms=self._clock())
+        if not reason and self._site.packs.members_of(folder) and leads_out(self._storage, PACKS):
+            reason = "it is packed, and a link leads from packs out of the store"
         if not reason and self._why_kept is not None and kind is RUN_KIND:
             reason = self._why_kept(entity_id, kind.positions_of(reading))
         if reason:

@@ -71,7 +71,8 @@ def pack_runs(
 
     Raises:
         LockedError: Another process packs, merges or removes.
-        StateError: The store lies where files are not counted, on an object store.
+        StateError: The store lies where files are not counted, on an object store; or its packs are behind a link that
+            leads out of it.
 
     Durability: a pack is durable before the first file that it holds goes.
 
@@ -85,6 +86,7 @@ def pack_runs(
             code=ErrorCode.UNSUPPORTED,
             hint="Packing is for file systems, which count files.",
         )
+    _require_packs_inside(site)
     if is_dry_run:
         for candidate in _candidates(site, edits, report, older_than_ms, max_run_bytes, progress):
             report.runs_count += 1
@@ -117,11 +119,13 @@ def unpack_runs(site: Site, inbox: Inbox, run_folders: Iterable[str] | None = No
 
     Raises:
         LockedError: Another process packs, merges or removes.
+        StateError: The packs are behind a link that leads out of the store.
         FormatError: A pack is damaged.
 
     Durability: the files are durable before the pack goes.
     """
     site.require_open()
+    _require_packs_inside(site)
     packs, report = site.packs, UnpackReport()
     wanted = None if run_folders is None else set(run_folders)
     with maintenance_lock(packs, LOCK):
@@ -140,6 +144,14 @@ def unpack_runs(site: Site, inbox: Inbox, run_folders: Iterable[str] | None = No
             report.runs_count += 1
         report.packs_removed = drop_folders(packs, chosen)
     return report
+
+
+def _require_packs_inside(site: Site) -> None:
+    if leads_out(site.storage, PACKS):
+        raise StateError(
+            f"{PACKS} in {site.storage.uri} is a link that leads out of the store; nothing is changed there.",
+            hint="Put the folder itself in place of the link.",
+        )
 
 
 def _is_small(pack: Pack) -> bool:
