@@ -150,6 +150,15 @@ class IndexWorld:
             run.log_params({self.random.choice(["lr", "depth"]) + str(self.random.randint(0, 20)): "0.1"})
             run.set_tags({"note": self.random.choice(["a1", "b"])})
 
+    def stream(self) -> None:
+        """Log a little between searches of the same process, so that its logs grow from one to the next."""
+        store = self.store
+        for _ in range(self.random.randint(3, 6) if self.running else 0):
+            for run in self.random.sample(self.running, self.random.randint(1, len(self.running))):
+                run.log_metrics(self.values(), step=self.random.randint(0, 3))
+            found = store.search_runs(max_results=None, run_view_type=ViewType.ALL)
+            assert sorted(shown(found)) == sorted(shown(read_everything(store)[0]))
+
     def long(self) -> None:
         """Log so much that points go to chunks."""
         if self.running:
@@ -255,10 +264,10 @@ class IndexWorld:
         assert_index_agrees(self.store)
 
     STEPS = (
-        *((start, 4), (change, 6), (long, 1), (end, 5), (short, 6), (resume, 3), (tag, 3), (rename, 2), (delete, 2)),
-        *((restore, 2), (delete_and_restore_experiment, 1), (remove_folder, 2), (drop_folder_in, 2), (merge, 1)),
-        *((lose_index, 1), (lose_inbox, 1), (lose_both, 1), (compact, 4), (damage_index, 1), (begin_process, 2)),
-        (search, 8),
+        *((start, 4), (change, 6), (stream, 3), (long, 1), (end, 5), (short, 6), (resume, 3), (tag, 3), (rename, 2)),
+        *((delete, 2), (restore, 2), (delete_and_restore_experiment, 1), (remove_folder, 2), (drop_folder_in, 2)),
+        *((merge, 1), (lose_index, 1), (lose_inbox, 1), (lose_both, 1), (compact, 4), (damage_index, 1)),
+        *((begin_process, 2), (search, 8)),
     )
 
     def run(self, steps_count: int) -> None:

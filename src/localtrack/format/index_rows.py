@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
 from localtrack.format.jsonlines import decode_json, encode_record
 from localtrack.format.metric_fold import Folds
 from localtrack.format.run_fold import RunState
 from localtrack.format.segment_info import MetricFold
+
+_make_fold: Final[Callable[[tuple[Any, ...]], MetricFold]] = partial(tuple.__new__, MetricFold)
+"""As `MetricFold._make`, at a third of the time: a page of runs has hundreds."""
 
 
 def encode_index_row(state: RunState, folds: Folds) -> bytes:
@@ -100,7 +104,7 @@ def decode_index_row(run_id: str, data: bytes) -> tuple[RunState, Folds]:
             least,
             greatest,
         )
-        return state, dict(zip(metric_keys, map(MetricFold, *columns), strict=True))
+        return state, dict(zip(metric_keys, map(_make_fold, zip(*columns, strict=True)), strict=True))
     except (TypeError, AttributeError, LookupError, struct.error) as error:
         raise ValueError("the row is damaged") from error
 

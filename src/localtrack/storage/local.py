@@ -397,19 +397,24 @@ def _open_plain(path: str, _flags: int) -> int:
 def _read_from(path: str, offset: int) -> bytes:
     fd = os.open(path, READ_FLAGS)
     try:
-        if _pread is not None:
-            part: bytes = _pread(fd, _FEW_BYTES, offset)
-            if len(part) < _FEW_BYTES:
-                return part  # at the end: what comes later is for the next look
-        os.lseek(fd, offset, os.SEEK_SET)
-        parts: list[bytes] = []
-        while part := os.read(fd, _READ_BYTES):
-            parts.append(part)
-            if len(part) < _READ_BYTES:
-                break
-        return b"".join(parts)
+        return read_end(fd, offset)
     finally:
         os.close(fd)
+
+
+def read_end(fd: int, offset: int) -> bytes:
+    """Return the bytes of an open file from an offset on."""
+    if _pread is not None:
+        part: bytes = _pread(fd, _FEW_BYTES, offset)
+        if len(part) < _FEW_BYTES:
+            return part  # at the end: what comes later is for the next look
+    os.lseek(fd, offset, os.SEEK_SET)
+    parts: list[bytes] = []
+    while part := os.read(fd, _READ_BYTES):
+        parts.append(part)
+        if len(part) < _READ_BYTES:
+            break
+    return b"".join(parts)
 
 
 def _once_more_if_stale(read: Callable[[], bytes]) -> bytes:

@@ -6,7 +6,7 @@ import errno
 import io
 from typing import TYPE_CHECKING, Any
 
-from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.failures import mapped_errors, show_path, to_storage_error
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -26,13 +26,12 @@ class MappedFile(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
         """Read into a buffer. `FileNotFoundError` where another host has removed the file since, and NFS tells."""
-        with mapped_errors(f"Reading {show_path(self._path)}"):
-            try:
-                return int(self._file.readinto(buffer))
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-                stale = error
+        try:
+            return int(self._file.readinto(buffer))
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise to_storage_error(error, f"Reading {show_path(self._path)}") from error
+            stale = error
         raise FileNotFoundError(errno.ENOENT, "The file was removed while it was read", self._path) from stale
 
     def write(self, data: ReadableBuffer) -> int | None:
@@ -49,8 +48,10 @@ class MappedFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move, and return the new position."""
-        with mapped_errors(f"Reading {show_path(self._path)}"):
+        try:
             return int(self._file.seek(offset, whence))
+        except OSError as error:
+            raise to_storage_error(error, f"Reading {show_path(self._path)}") from error
 
     def tell(self) -> int:
         """Return the position."""

@@ -19,7 +19,7 @@ from localtrack.storage.base import Storage
 from localtrack.storage.locks import maintenance_lock
 from localtrack.storage.place_clock import clock_of_place
 from localtrack.store.index.home import Home, MemoryHome
-from localtrack.store.index.live_run import LiveRun
+from localtrack.store.index.live_run import LiveRun, findings_of, rows_of
 from localtrack.store.index.manifest import (
     MANIFEST,
     InboxEntry,
@@ -30,7 +30,7 @@ from localtrack.store.index.manifest import (
 )
 from localtrack.store.index.notices import InboxFile
 from localtrack.store.index.part import DEAD, Part
-from localtrack.store.index.run_index import RunIndex, findings_of, merge_count, rows_of
+from localtrack.store.index.run_index import RunIndex, merge_count
 from localtrack.store.index.segment import Segment
 from localtrack.store.index.segment_content import content_of_runs, content_of_segments
 from localtrack.store.index.segment_write import Content, Written, put_file, remove_segment, write_segment

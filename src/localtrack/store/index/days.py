@@ -35,15 +35,10 @@ def list_days(storage: Storage, *, is_thorough: bool) -> dict[str, int]:
     names = sorted(name for name in storage.names(RUNS) if is_day_folder(name))
     if not storage.is_local:
         return dict.fromkeys(names, 0)
-    looked_at = set(names) if is_thorough or len(names) <= _ALL_DAYS_COUNT else set(names[-_ALL_DAYS_COUNT:])
-    days: dict[str, int] = {}
-    for name in names:
-        if name not in looked_at:
-            days[name] = -1
-            continue
-        entry = storage.stat(f"{RUNS}/{name}")
-        if entry is not None and entry.is_folder:
-            days[name] = entry.mtime_ms
+    start = 0 if is_thorough else max(0, len(names) - _ALL_DAYS_COUNT)
+    days = dict.fromkeys(names[:start], -1)
+    seen = storage.look([f"{RUNS}/{name}" for name in names[start:]])
+    days.update((name, found[0]) for name, found in zip(names[start:], seen, strict=True) if found is not None)
     return days
 
 

@@ -7,7 +7,7 @@ is read. Whatever is out of the ordinary there, a closing record included, makes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,6 +81,9 @@ class LiveRun:
         self.still: Seen | None = None
         """What `is_still` was told when it last held: as long as that is so, it holds."""
         self._tails: dict[str, _Tail] = {}
+        """By the name of the file."""
+        self._by_key: dict[str, _Tail] = {}
+        """The same by its key."""
         self._names: frozenset[str] = frozenset()
         self._folder_ms = -1
         self._read_ms = 0
@@ -142,14 +145,15 @@ class LiveRun:
         """Whether all that may change of it, without a notice, is that `watched_keys` grow or are joined by others."""
         return bool(self._tails) and self._read_ms != 0 and self.state is not None
 
-    def read_on(self, key: str) -> bool:
+    def read_on(self, key: str, read_from: Callable[[str, int], bytes]) -> bool:
         """Take what was appended to a file; return False if nothing was, or a closer look must tell what it means.
 
         Args:
             key: The file, one of `watched_keys`.
+            read_from: Returns the bytes of a file, by its key, from an offset on.
         """
-        tail = self._tails[key[len(self.folder) + 1 :]]
-        data = self.storage.read_from(key, tail.offset)
+        tail = self._by_key[key]
+        data = read_from(key, tail.offset)
         size = tail.offset + len(data)
         if self.is_exact or not data or not self._take_data(tail, data):
             return False
@@ -199,7 +203,8 @@ class LiveRun:
         try:
             return self._read_folder()
         finally:
-            self.watched_keys = (self.folder, *(f"{self.folder}/{name}" for name in self._tails))
+            self._by_key = {f"{self.folder}/{name}": tail for name, tail in self._tails.items()}
+            self.watched_keys = (self.folder, *self._by_key)
 
     def _read_folder(self) -> bool:
         self._read_ms = _now_ms()
@@ -296,11 +301,24 @@ class LiveRun:
         return True
 
 
+def rows_of(runs: Iterable[LiveRun]) -> list[tuple[RunState, Folds]]:
+    """Return what runs come to."""
+    return [(run.state, run.folds) for run in runs if run.state is not None]
+
+
+def findings_of(runs: Iterable[LiveRun]) -> dict[str, list[Finding]]:
+    """Return what is wrong with runs, by id."""
+    return {run.state.run_id: run.findings for run in runs if run.state is not None and run.findings}
+
+
 def _decode(data: bytes) -> list[Record] | None:
     """Return the records in whole lines, None if one of them needs a closer look."""
     count = data.count(b"\n")
     try:
-        records: list[Record] = decode_json(b"[" + (data[:-1] if count == 1 else data[:-1].replace(b"\n", b",")) + b"]")
+        if count == 1:
+            records: list[Record] = [decode_json(data)]
+        else:
+            records = decode_json(b"[" + data[:-1].replace(b"\n", b",") + b"]")
     except ValueError:
         return None
     if len(records) != count:

@@ -52,18 +52,16 @@ class Lookout:
                 continue
             known = watched.get(folder)
             is_told = run.is_watched and known is not None and known[0] is run and folder not in wanted
-            if is_thorough or not is_told or not self._read_on(run, grown.get(folder, ()), storage):
+            files = grown.get(folder, ())
+            if not is_told or not self._read_on(run, files) or (is_thorough and not files):
                 doubtful.append(run)
         watch.keep(unsettled)
         return self._look(sorted(doubtful, key=_folder_of), touched, storage, is_thorough=is_thorough)
 
-    def _read_on(self, run: LiveRun, files: Sequence[str], storage: Storage) -> bool:
+    def _read_on(self, run: LiveRun, files: Sequence[str]) -> bool:
         """Take what was appended to files of a run; return whether that was all there is to do."""
-        if not files:
-            return True
-        run.storage = storage
         try:
-            return all(self.watch.watch_again(key) and run.read_on(key) for key in files)
+            return all(self.watch.read_on(run, key) for key in files)
         except (FileNotFoundError, StorageError):
             return False  # the closer look tells what is wrong
 

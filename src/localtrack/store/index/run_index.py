@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Final
 from localtrack import reporting
 from localtrack.errors import DamagedIndexError, ErrorCode, StorageError
 from localtrack.format.edits import EditsState
-from localtrack.format.layout import INBOX, RUNS, run_folder
-from localtrack.format.metric_fold import Folds
-from localtrack.format.run_fold import RunState
+from localtrack.format.layout import COVERED_SUFFIX, INBOX, RUNS, run_folder
 from localtrack.storage.base import Storage
 from localtrack.storage.failures import is_forbidden
 from localtrack.store.index.days import ComparedDays, foreign_runs, list_days, runs_of_day
 from localtrack.store.index.home import Home, MemoryHome, StorageHome
-from localtrack.store.index.live_run import RACY_MS, LiveRun, Seen
+from localtrack.store.index.live_run import RACY_MS, LiveRun, Seen, findings_of, rows_of
 from localtrack.store.index.lookout import Lookout
 from localtrack.store.index.manifest import MANIFEST, Manifest, marker_name, parse_manifest
 from localtrack.store.index.notices import InboxFile, list_inbox
@@ -90,6 +88,8 @@ class RunIndex:
         self._compared = ComparedDays()
         self._inbox_fits: Manifest | None = None
         """What the inbox was read beside last, if the two fitted."""
+        self._is_inbox_whole = False
+        """What shows that nobody emptied the inbox since the look before the last one was there at the last one."""
 
     # -- refresh
 
@@ -202,8 +202,8 @@ class RunIndex:
         self._seen = self.storage.view(RUNS)
         for folder in touched:
             self._add(folder, is_noticed=True)
-        if self.is_marked and not self.manifest.token:
-            # No file in the inbox shows that nobody emptied it since the last look: look at everything.
+        if self.is_marked and not self._is_inbox_whole:
+            # Nothing in the inbox shows that nobody emptied it since the last look: look at everything.
             self._unsettled.update(self.live)
             self.days.clear()
         found = self._look_at_days()
@@ -252,6 +252,7 @@ class RunIndex:
         """Return the folders of the runs that new notices are about; None if the manifest does not fit the inbox."""
         watch = self._lookout.watch
         if watch.is_inbox_still and self._inbox_fits is self.manifest and not self.forbidden:
+            self._is_inbox_whole = True
             return set()
         self._inbox_fits = None
         watch.watch_inbox()
@@ -263,6 +264,9 @@ class RunIndex:
         if self.is_marked and self.manifest.token and marker_name(self.manifest.token) not in names:
             self._lose_notices()
             return None
+        # Before there is an index, files of notices that stay show it too: no compaction has removed any.
+        is_unmarked = self.storage.is_local and not any(name.endswith(COVERED_SUFFIX) for name in names)
+        self._is_inbox_whole = bool(self.manifest.token) or (is_unmarked and len(self.inbox) > 0)
         touched: set[str] = set()
         for name, size in sizes.items():
             covered = self.manifest.inbox.get(name)
@@ -487,13 +491,3 @@ def merge_count(sizes: Sequence[int], incoming: int) -> int:
 
 
 _folder = lru_cache(maxsize=65_536)(run_folder)
-
-
-def rows_of(runs: Iterable[LiveRun]) -> list[tuple[RunState, Folds]]:
-    """Return what runs come to."""
-    return [(run.state, run.folds) for run in runs if run.state is not None]
-
-
-def findings_of(runs: Iterable[LiveRun]) -> dict[str, list[Finding]]:
-    """Return what is wrong with runs, by id."""
-    return {run.state.run_id: run.findings for run in runs if run.state is not None and run.findings}

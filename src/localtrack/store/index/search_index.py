@@ -234,7 +234,10 @@ class SearchIndex:
             for experiment_id in named.keys() - edits.experiments.keys():
                 if experiment_id not in edits.removed_experiments or self._has_runs_of(part, experiment_id, edits):
                     unknown[experiment_id] = named[experiment_id]
-        for run in self._index.live.values():
+        live = self._index.live.values()
+        if {run.state.experiment_id for run in live if run.state is not None} <= edits.experiments.keys():
+            return unknown
+        for run in live:
             state = run.state
             if state is not None and state.experiment_id not in edits.experiments and not is_hidden(run, edits):
                 unknown[state.experiment_id] = state.experiment_name, state.generation
