@@ -46,7 +46,15 @@ class ActiveRun(RunLinks):
         `call` also the death of the host.
     """
 
-    def __init__(self, store: Store, writer: RunWriter, *, on_error: OnError, has_context: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        writer: RunWriter,
+        *,
+        on_error: OnError,
+        has_context: bool = False,
+        put_off: Sequence[tuple[StorageError, Callable[[], object]]] = (),
+    ) -> None:
         self._store = store
         self._writer = writer
         self._on_error = on_error
@@ -64,6 +72,8 @@ class ActiveRun(RunLinks):
             note_use()
         self.run_id = writer.run_id
         self.experiment_id = writer.experiment.experiment_id
+        for error, call in put_off:  # the start of the run itself, where the store is away
+            self._fail(error, call)
 
     def __repr__(self) -> str:
         return f"<ActiveRun {self.run_id} of experiment {self.experiment_id}>"
@@ -327,10 +337,6 @@ class ActiveRun(RunLinks):
         else:
             if self._lost_count:
                 reporting.complain("%d logging calls of run %s are lost.", self._lost_count, self.run_id)
-
-    def put_off(self, error: StorageError, call: Callable[[], object]) -> None:
-        """Keep for later what could not be written, and say so; the start of the run itself, for one."""
-        self._fail(error, call)
 
     def call_at_end(self, call: Callable[[], object]) -> None:
         """Call something just before this object ends its run, as for others who write to the run meanwhile."""

@@ -274,10 +274,7 @@ class Store(
             tags=first_tags,
             put_off=None if self._on_error == "raise" else lambda *failed: put_off.append(failed),
         )
-        run = ActiveRun(self, writer, on_error=self._on_error, has_context=context)
-        for error, call in put_off:
-            run.put_off(error, call)
-        return run
+        return ActiveRun(self, writer, on_error=self._on_error, has_context=context, put_off=put_off)
 
     def _experiment_to_log_to(self, name: str | None, experiment_id: str | None) -> ExperimentState:
         """Return the experiment of a new run; if training goes on whatever happens, as it was at the last look."""
