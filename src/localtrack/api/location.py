@@ -8,6 +8,7 @@ from typing import Final
 
 from localtrack.api import environment
 from localtrack.errors import ErrorCode, InvalidInputError
+from localtrack.storage.failures import absolute_path
 from localtrack.storage.opening import parse_location
 
 DEFAULT_FOLDER: Final = "ltruns"
@@ -28,12 +29,13 @@ def resolve_store_path(explicit: str | os.PathLike[str] | None = None) -> str:
 
     Raises:
         InvalidInputError: What is named can be no store.
+        StorageError: Nothing is named, and the current folder has been removed.
     """
     named = os.fspath(explicit) if explicit is not None else None
     named = named or environment.tracking_uri()
     if named:
         return parse_store_uri(named)
-    return find_store_upward(os.getcwd()) or os.path.abspath(DEFAULT_FOLDER)
+    return find_store_upward(absolute_path()) or absolute_path(DEFAULT_FOLDER)
 
 
 def find_store_upward(start: str | os.PathLike[str]) -> str | None:
@@ -48,7 +50,7 @@ def find_store_upward(start: str | os.PathLike[str]) -> str | None:
     Returns:
         The absolute path of a folder that holds `localtrack.json`, or None.
     """
-    first = folder = os.path.abspath(start)
+    first = folder = absolute_path(start)
     while True:
         for candidate in (folder, os.path.join(folder, DEFAULT_FOLDER)):
             if is_store_folder(candidate) and (folder == first or not _is_for_everybody(folder)):

@@ -92,6 +92,21 @@ def mapped_errors(what: str) -> Iterator[None]:
         raise to_storage_error(error, what) from error
 
 
+def absolute_path(path: str | os.PathLike[str] = "") -> str:
+    """Return a path from the current folder on as an absolute one.
+
+    Raises:
+        StorageError: The current folder has been removed.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise StorageError(
+            "The current folder has been removed, so that no path from it leads anywhere.",
+            hint="Change to another folder, or name the store by an absolute path.",
+        ) from error
+
+
 def show_path(path: str) -> str:
     """Return a path as messages show it: shortened in the middle."""
     text = os.fspath(path)

@@ -15,7 +15,7 @@ from localtrack.errors import StorageError
 from localtrack.format.layout import STORE_FILE, TEMPORARY_PREFIX
 from localtrack.storage.base import Entry
 from localtrack.storage.capabilities import Capabilities, of_mount
-from localtrack.storage.failures import NOT_THERE, mapped_errors, show_path, to_storage_error
+from localtrack.storage.failures import NOT_THERE, absolute_path, mapped_errors, show_path, to_storage_error
 from localtrack.storage.locallog import (
     EXTEND_FLAGS,
     READ_FLAGS,
@@ -58,7 +58,7 @@ class LocalStorage:
     is_local = True
 
     def __init__(self, root: str) -> None:
-        self.root = os.path.abspath(root)
+        self.root = absolute_path(root)
         self.uri = self.root
         self.must_be_there = False
         """True: there is a store; a root that is missing is a drive that is away, and is not made again."""

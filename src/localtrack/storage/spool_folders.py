@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from localtrack.errors import ErrorCode, FormatError, StorageError
-from localtrack.storage.failures import mapped_errors, show_path
+from localtrack.storage.failures import absolute_path, mapped_errors, show_path
 from localtrack.storage.local import LocalStorage
 
 SPOOL_FILE: Final = "spool.json"
@@ -73,7 +73,7 @@ def ensure_spool(root: str, destination: str) -> Spool:
     Raises:
         StorageError: It cannot be made.
     """
-    root = os.path.abspath(os.path.expanduser(root))
+    root = absolute_path(os.path.expanduser(root))
     # By user: what one user spools another one may be unable to read or remove.
     name = f"{hashlib.sha256(destination.encode()).hexdigest()[:16]}-{os.getuid() if hasattr(os, 'getuid') else 0}"
     path = os.path.join(root, name)
@@ -111,7 +111,7 @@ def read_spool(path: str) -> Spool:
 
 def list_spools(root: str) -> list[Spool]:
     """Return the spools below a folder, by path; nothing if it is not there."""
-    root = os.path.abspath(os.path.expanduser(root))
+    root = absolute_path(os.path.expanduser(root))
     found: list[Spool] = []
     for entry in sorted(LocalStorage(root).entries("")):
         path = os.path.join(root, entry.name)
