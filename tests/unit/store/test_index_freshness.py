@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.property.index_world import assert_index_agrees
 from tests.unit.store.test_index_upkeep import log_runs
 
 from localtrack.api.store import Store
+from localtrack.errors import StorageError
 from localtrack.format.layout import run_folder
 from localtrack.storage.kept_files import KeptFiles
 from localtrack.storage.kernel_watch import KernelWatch
@@ -184,3 +186,41 @@ def test_where_an_index_was_removed_notices_that_stay_show_nothing(
         asked.clear()
         assert len(store.search_runs()) == 8
         assert any(ask.startswith("list runs/") for ask in asked)
+
+
+@pytest.mark.parametrize("failure", [StorageError("no answer"), KeyboardInterrupt()])
+@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_what_a_search_that_was_cut_off_had_heard_of_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, has_index: bool, failure: BaseException
+) -> None:
+    root = tmp_path / "store"
+    run_ids = log_runs(root, 4)
+    with Store.open(root) as store, Store.open(root) as one, Store.open(root) as other:
+        if has_index:
+            store.compact()
+        assert len(store.search_runs()) == 4
+        for writer, run_id in zip((one, other, one), run_ids, strict=False):
+            run = writer.attach_run(run_id)
+            run.set_tag("changed", "yes")
+            run.detach()
+        calls = 0
+
+        def fail_once(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(storage: LocalStorage, key: str, *more: Any) -> Any:
+                nonlocal calls
+                if key.startswith("inbox/") or key == "runs":  # two files of notices, then the folders of days
+                    calls += 1
+                    if calls == at + 1:
+                        raise failure
+                return real(storage, key, *more)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for name in ("read_from", "names"):
+                patched.setattr(LocalStorage, name, fail_once(getattr(LocalStorage, name)))
+            with pytest.raises(type(failure)):
+                store.search_runs()
+        assert {row.info.run_id for row in store.search_runs(filter_string="tags.changed = 'yes'")} == set(run_ids[:3])
+        assert_index_agrees(store)

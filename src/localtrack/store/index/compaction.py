@@ -29,8 +29,8 @@ from localtrack.store.index.manifest import (
     marker_name,
 )
 from localtrack.store.index.notices import InboxFile
-from localtrack.store.index.part import DEAD, Part
-from localtrack.store.index.run_index import RunIndex, merge_count
+from localtrack.store.index.part import DEAD, Part, merge_count
+from localtrack.store.index.run_index import RunIndex
 from localtrack.store.index.segment import Segment
 from localtrack.store.index.segment_content import content_of_runs, content_of_segments
 from localtrack.store.index.segment_write import Content, Written, put_file, remove_segment, write_segment

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from localtrack.store.index.segment import Segment
 
 DEAD = 2
 """What stands in `marks` for a row that does not count; others are 0."""
+_TIER: Final = 4
 
 
 class Part:
@@ -56,3 +58,17 @@ class Part:
             rows.append(at)
             at = self.marks.find(DEAD, at + 1)
         return rows
+
+
+def merge_count(sizes: Sequence[int], incoming: int) -> int:
+    """Return how many segments, counted from the end, are to become one with a new one of `incoming` rows.
+
+    Sizes stay apart by a factor, so that there are few segments and each run is written anew only so often.
+    """
+    count = 0
+    for size in reversed(sizes):
+        if size > incoming * _TIER:
+            break
+        incoming += size
+        count += 1
+    return count

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from localtrack.store.index.live_run import RACY_MS, LiveRun, Seen, findings_of,
 from localtrack.store.index.lookout import Lookout
 from localtrack.store.index.manifest import MANIFEST, Manifest, marker_name, parse_manifest
 from localtrack.store.index.notices import InboxFile, list_inbox
-from localtrack.store.index.part import Part
+from localtrack.store.index.part import Part, merge_count
 from localtrack.store.index.segment import Segment
 from localtrack.store.logparts import read_log
 from localtrack.types import Finding
@@ -41,7 +41,6 @@ _OVERLAY_COUNT: Final = 200
 """So many that stay in the overlay, because nobody gets to compact, do too: columns of Python objects are slow."""
 _LOADED_COUNT: Final = 256
 """So many runs are fetched at the same time from an object store."""
-_TIER: Final = 4
 _THOROUGH_S: Final = 10.0
 """All folders of runs are looked at so often, where there are too many to look at each time."""
 
@@ -90,6 +89,8 @@ class RunIndex:
         """What the inbox was read beside last, if the two fitted."""
         self._is_inbox_whole = False
         """What shows that nobody emptied the inbox since the look before the last one was there at the last one."""
+        self._is_cut_off = False
+        """The last refresh did not get to its end: notices may have been read, and not looked into."""
 
     # -- refresh
 
@@ -100,6 +101,14 @@ class RunIndex:
             edits: What the store's edits say.
             is_hasty: Settle runs although somebody may still be copying them.
         """
+        if self._is_cut_off:
+            self._inbox_fits = None
+            self._start_from(self.manifest)
+        self._is_cut_off = True
+        self._bring_up_to_date(edits, is_hasty=is_hasty)
+        self._is_cut_off = False
+
+    def _bring_up_to_date(self, edits: EditsState, *, is_hasty: bool) -> None:
         why = "The index changes faster than it can be read."
         for _ in range(_TRIES):
             try:
@@ -474,20 +483,6 @@ class RunIndex:
         self.parts.append(Part(segment, is_private=True))
         self.generation += 1
         self._foreign = None
-
-
-def merge_count(sizes: Sequence[int], incoming: int) -> int:
-    """Return how many segments, counted from the end, are to become one with a new one of `incoming` rows.
-
-    Sizes stay apart by a factor, so that there are few segments and each run is written anew only so often.
-    """
-    count = 0
-    for size in reversed(sizes):
-        if size > incoming * _TIER:
-            break
-        incoming += size
-        count += 1
-    return count
 
 
 _folder = lru_cache(maxsize=65_536)(run_folder)
