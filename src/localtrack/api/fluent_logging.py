@@ -56,7 +56,9 @@ def log_metric(
     if model_id is None and dataset is None and not active_model.uses_count:
         run.log_metric(key, value, step, timestamp or None)
     else:
-        _log_linked(run, {key: value}, step, timestamp or None, model_id, dataset)
+        from localtrack.format.names import validate_key
+
+        _log_linked(run, {validate_key(key, "metric"): value}, step, timestamp or None, model_id, dataset)
     return RunOperations() if synchronous is False else None
 
 

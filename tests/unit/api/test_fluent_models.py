@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,11 @@ def test_models_that_are_not_there(folder: Path) -> None:
         mlflow.get_logged_model("m-1")
     with pytest.raises(NotFoundError):
         mlflow.finalize_logged_model("m-1", "READY")
+
+
+@pytest.mark.parametrize("key", [["loss"], 5, "", None])
+def test_a_metric_of_a_model_without_a_proper_key_is_refused(folder: Path, key: Any) -> None:
+    with mlflow.start_run():
+        model = mlflow.initialize_logged_model("net")
+        with pytest.raises(InvalidInputError):
+            mlflow.log_metric(key, 1.0, model_id=model.model_id)
