@@ -155,9 +155,12 @@ def parent_of_a_survivor(root: str, said: str, stop: str, during: str) -> None:
             time.sleep(0.01)
 
     def fork() -> None:
+        begun, tell = os.pipe()
         if os.fork() == 0:
+            os.write(tell, b"x")  # it has let go of what it had of its parent
             live()
             os._exit(0)
+        os.read(begun, 1)
 
     if during == "sync":
         real, is_syncing, may_end = os.fsync, threading.Event(), threading.Event()
